@@ -1,0 +1,49 @@
+import { defineConfig } from "vitest/config";
+
+// Tests read the workspaces' sources (package.json "source" condition), so that no build is needed;
+// process tests spawn the built apps, which is why `npm test` builds first.
+const conditions = ["source", "import", "module", "default"];
+const shared = { resolve: { conditions }, ssr: { resolve: { conditions, externalConditions: ["default"] } } };
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        // Pure rules: no Postgres, no processes, no sockets.
+        ...shared,
+        test: {
+          name: "unit",
+          include: ["libs/*/src/**/*.test.ts", "apps/*/src/**/*.test.ts", "test/tidy/**/*.test.ts"],
+          exclude: ["**/*.pg.test.ts", "**/*.process.test.ts", "**/node_modules/**"],
+        },
+      },
+      {
+        // Against a real Postgres (and Redis where redis-server is found).
+        ...shared,
+        test: {
+          name: "postgres",
+          include: ["libs/*/src/**/*.pg.test.ts", "apps/*/src/**/*.pg.test.ts", "test/postgres/**/*.test.ts"],
+          globalSetup: ["test/support/postgres-server.ts"],
+          testTimeout: 30_000,
+          hookTimeout: 60_000,
+          maxWorkers: 2,
+        },
+      },
+      {
+        // Real processes: kills, restarts, the demo.
+        ...shared,
+        test: {
+          name: "process",
+          include: [
+            "libs/*/src/**/*.process.test.ts",
+            "apps/*/src/**/*.process.test.ts",
+            "test/process/**/*.test.ts",
+          ],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          maxWorkers: 1,
+        },
+      },
+    ],
+  },
+});
