@@ -1,0 +1,182 @@
+/** What agents and controller say to each other. Times are epoch milliseconds of the agent's own clock. */
+import { z } from "zod";
+import { allocation, atMs, generatedAllocation, generation, limits, name } from "./primitives.js";
+import { window } from "./windows.js";
+
+export const MAX_INSTANCES_PER_REPORT = 256;
+export const MAX_WINDOWS_PER_INSTANCE = 32;
+export const MAX_RANKS = 64;
+export const MAX_LONG_POLL_MS = 60_000;
+
+const rank = z
+  .int()
+  .min(0)
+  .max(MAX_RANKS - 1);
+
+export const capabilities = z
+  .strictObject({
+    driver: z.string().min(1).max(63),
+    live: z.boolean().meta({ description: "Whether a split can move without stopping the engine." }),
+    limits,
+    prepareMs: z
+      .number()
+      .min(0)
+      .max(3_600_000)
+      .nullable()
+      .meta({ description: "Expected time to prepare a change." }),
+    smCount: z.int().min(1).max(10_000).nullable(),
+  })
+  .meta({ id: "Capabilities" });
+
+export const registration = z
+  .strictObject({
+    agent: name,
+    node: z.string().min(1).max(253),
+    agentVersion: z.string().min(1).max(63),
+    sentAtMs: atMs,
+    instances: z
+      .array(
+        z.strictObject({
+          instance: name,
+          pool: name,
+          ranks: z.array(rank).min(1).max(MAX_RANKS),
+          rankCount: z
+            .int()
+            .min(1)
+            .max(MAX_RANKS)
+            .meta({ description: "Ranks of the whole instance, on all nodes." }),
+          capabilities,
+          running: allocation.meta({ description: "What the engine runs now, read back." }),
+        }),
+      )
+      .max(MAX_INSTANCES_PER_REPORT),
+  })
+  .meta({ id: "Registration" });
+
+export const assignment = z
+  .strictObject({
+    instance: name,
+    generation,
+    attempt: z.int().min(1).meta({ description: "Grows when the same generation is offered again." }),
+    allocation,
+    reason: z.string(),
+    issuedAtMs: atMs,
+  })
+  .meta({
+    id: "Assignment",
+    description: "What an instance should run. Generation 0 is what it ran when it was first seen.",
+  });
+
+export const rejection = z
+  .strictObject({
+    instance: z.string(),
+    code: z.string(),
+    field: z.string().nullable(),
+    detail: z.string(),
+  })
+  .meta({ id: "Rejection" });
+
+export const registrationAnswer = z
+  .strictObject({
+    instances: z.array(z.strictObject({ instance: name, lastSeq: z.int(), assignment })),
+    rejected: z.array(rejection),
+    clockSkewMs: z.number(),
+  })
+  .meta({ id: "RegistrationAnswer" });
+
+/** One instance's part of a report. Checked on its own: a bad one does not cost the others their windows. */
+export const instanceReport = z
+  .strictObject({
+    instance: name,
+    windows: z.array(window).max(MAX_WINDOWS_PER_INSTANCE),
+    observed: generatedAllocation.nullable().meta({
+      description: "Delivered split, quota and generation, read back; null when the read-back failed.",
+    }),
+    conditions: z
+      .array(z.string().regex(/^[A-Z][A-Za-z]{1,62}$/))
+      .max(16)
+      .default([]),
+  })
+  .meta({ id: "InstanceReport" });
+
+export const report = z
+  .strictObject({
+    agent: name,
+    sentAtMs: atMs,
+    instances: z.array(instanceReport).max(MAX_INSTANCES_PER_REPORT),
+  })
+  .meta({ id: "Report" });
+
+export const reportAnswer = z
+  .strictObject({
+    accepted: z.array(z.strictObject({ instance: name, lastSeq: z.int() })),
+    rejected: z.array(rejection),
+    assignments: z.array(assignment).meta({
+      description: "Every instance of the agent whose assignment it has not yet acknowledged as verified.",
+    }),
+    clockSkewMs: z.number(),
+  })
+  .meta({ id: "ReportAnswer" });
+
+export const assignmentsQuery = z.strictObject({
+  agent: name,
+  waitMs: z.coerce.number().int().min(0).max(MAX_LONG_POLL_MS).default(0),
+});
+
+export const assignmentsAnswer = z
+  .strictObject({ assignments: z.array(assignment) })
+  .meta({ id: "AssignmentsAnswer" });
+
+export const rankStep = z
+  .enum(["preparing", "ready", "switched", "verified", "failed"])
+  .meta({ id: "RankStep" });
+
+export const ack = z
+  .strictObject({
+    instance: name,
+    rank,
+    generation,
+    attempt: z.int().min(1),
+    step: rankStep,
+    atMs,
+    delivered: allocation
+      .nullable()
+      .meta({ description: "What was really applied, read back; asked and delivered are two fields." }),
+    failure: z
+      .strictObject({ code: z.string().max(63), message: z.string().max(1_000), retryable: z.boolean() })
+      .nullable(),
+  })
+  .meta({ id: "Ack" });
+
+export const ackRequest = z
+  .strictObject({ agent: name, sentAtMs: atMs, acks: z.array(ack).min(1).max(1_024) })
+  .meta({ id: "AckRequest" });
+
+export const ackOutcome = z.enum(["applied", "repeat", "stale", "unknown"]).meta({
+  id: "AckOutcome",
+  description:
+    "stale: of an older generation or attempt, or of a reconfiguration that has ended; unknown: no such instance or rank.",
+});
+
+export const ackAnswer = z
+  .strictObject({
+    results: z.array(
+      z.strictObject({ instance: z.string(), rank: z.int(), generation, outcome: ackOutcome }),
+    ),
+  })
+  .meta({ id: "AckAnswer" });
+
+export type Capabilities = z.infer<typeof capabilities>;
+export type Registration = z.infer<typeof registration>;
+export type RegistrationAnswer = z.infer<typeof registrationAnswer>;
+export type Assignment = z.infer<typeof assignment>;
+export type Rejection = z.infer<typeof rejection>;
+export type InstanceReport = z.infer<typeof instanceReport>;
+export type Report = z.infer<typeof report>;
+export type ReportAnswer = z.infer<typeof reportAnswer>;
+export type AssignmentsAnswer = z.infer<typeof assignmentsAnswer>;
+export type RankStep = z.infer<typeof rankStep>;
+export type Ack = z.infer<typeof ack>;
+export type AckRequest = z.infer<typeof ackRequest>;
+export type AckOutcome = z.infer<typeof ackOutcome>;
+export type AckAnswer = z.infer<typeof ackAnswer>;

@@ -1,0 +1,130 @@
+import type { FeedbackParams, GuardConfig, PolicyConfig, StaticParams } from "@fulcrum/core/decision.js";
+import { z } from "zod";
+import { allocation, limits, name, sloTarget, timestamp, uuid } from "./primitives.js";
+
+export const mode = z.enum(["observe", "recommend", "enforce"]).meta({
+  id: "Mode",
+  description: "observe: decide and change nothing; recommend: a person approves; enforce: apply.",
+});
+
+const staticParams = z.strictObject({ allocation }) satisfies z.ZodType<StaticParams>;
+
+const feedbackParams = z.strictObject({
+  stepPct: z.number().min(1).max(50),
+  maxSteps: z.int().min(1).max(50),
+  floorPct: z.number().min(1).max(100),
+  bothMissed: z.enum(["hold", "open", "worst-first"]),
+  minBenefitShare: z.number().min(0).max(1),
+  moveKvQuota: z.boolean(),
+}) satisfies z.ZodType<FeedbackParams>;
+
+export const policy = z
+  .discriminatedUnion("name", [
+    z.strictObject({ name: z.literal("static"), params: staticParams }),
+    z.strictObject({ name: z.literal("feedback"), params: feedbackParams }),
+  ])
+  .meta({ id: "Policy" }) satisfies z.ZodType<PolicyConfig>;
+
+/** As a person writes it: params of `feedback` may be left out or partial, the defaults fill in. */
+export const policyInput = z
+  .discriminatedUnion("name", [
+    z.strictObject({ name: z.literal("static"), params: staticParams }),
+    z.strictObject({ name: z.literal("feedback"), params: feedbackParams.partial().optional() }),
+  ])
+  .meta({ id: "PolicyInput" });
+
+export const guards = z
+  .strictObject({
+    maxStepPct: z.number().min(1).max(99),
+    dwellMs: z.int().min(0).max(86_400_000),
+    flapBudget: z.int().min(0).max(60),
+    flapWindowMs: z.int().min(1_000).max(86_400_000),
+    minSamples: z.int().min(1).max(100_000),
+    staleAfterMs: z.int().min(1_000).max(3_600_000),
+    stabilityMargin: z.number().min(1).max(5),
+  })
+  .meta({ id: "Guards" }) satisfies z.ZodType<GuardConfig>;
+
+const settings = {
+  model: z.string().min(1).max(200),
+  mode,
+  policy: policyInput,
+  guards: guards.partial(),
+  limits: limits.partial().meta({ description: "Narrows what the drivers can do." }),
+  controlIntervalMs: z
+    .int()
+    .min(200)
+    .max(600_000)
+    .meta({ description: "How often an instance is decided on." }),
+  lookbackMs: z
+    .int()
+    .min(1_000)
+    .max(600_000)
+    .meta({ description: "How far back windows are folded into one signal." }),
+  frozen: z.boolean().meta({ description: "A change freeze: decide nothing that moves." }),
+};
+
+export const poolInput = z
+  .strictObject({
+    name,
+    model: settings.model,
+    slo: sloTarget,
+    policy: settings.policy.default({ name: "feedback" }),
+    mode: settings.mode.default("observe"),
+    guards: settings.guards.default({}),
+    limits: settings.limits.default({}),
+    controlIntervalMs: settings.controlIntervalMs.default(5_000),
+    lookbackMs: settings.lookbackMs.default(30_000),
+    frozen: settings.frozen.default(false),
+  })
+  .meta({ id: "PoolInput" });
+
+/** Only what is named changes. The SLO has a route of its own. */
+export const poolPatch = z
+  .strictObject({
+    model: settings.model.optional(),
+    mode: settings.mode.optional(),
+    policy: settings.policy.optional(),
+    guards: settings.guards.optional(),
+    limits: settings.limits.optional(),
+    controlIntervalMs: settings.controlIntervalMs.optional(),
+    lookbackMs: settings.lookbackMs.optional(),
+    frozen: settings.frozen.optional(),
+  })
+  .meta({ id: "PoolPatch" });
+
+export const sloVersion = z
+  .strictObject({
+    pool: name,
+    version: z.int().min(1),
+    slo: sloTarget,
+    createdAt: timestamp,
+    createdBy: z.string(),
+  })
+  .meta({ id: "SloVersion" });
+
+export const pool = z
+  .strictObject({
+    id: uuid,
+    name,
+    model: z.string(),
+    mode,
+    policy,
+    guards,
+    limits: limits.partial(),
+    controlIntervalMs: z.int(),
+    lookbackMs: z.int(),
+    frozen: z.boolean(),
+    slo: sloTarget,
+    sloVersion: z.int(),
+    version: z.int().meta({ description: "Grows with every change; its ETag." }),
+    instances: z.int(),
+    createdAt: timestamp,
+    updatedAt: timestamp,
+  })
+  .meta({ id: "Pool" });
+
+export type PoolInput = z.infer<typeof poolInput>;
+export type PoolPatch = z.infer<typeof poolPatch>;
+export type Pool = z.infer<typeof pool>;
+export type SloVersion = z.infer<typeof sloVersion>;

@@ -1,0 +1,222 @@
+/** Read models of the admin API: instances, agents, decisions, reconfigurations, audit, keys. */
+import { z } from "zod";
+import { capabilities, rankStep } from "./agent-api.js";
+import { mode } from "./pools.js";
+import { allocation, generatedAllocation, generation, name, page, timestamp, uuid } from "./primitives.js";
+import { window } from "./windows.js";
+
+export const reconfigurationState = z
+  .enum(["offered", "preparing", "ready", "switched", "verified", "failed", "rolled_back", "superseded"])
+  .meta({ id: "ReconfigurationState" });
+
+export const instance = z
+  .strictObject({
+    id: uuid,
+    name,
+    pool: name,
+    mode,
+    rankCount: z.int(),
+    agents: z.array(name),
+    capabilities,
+    desired: generatedAllocation.meta({ description: "What was asked." }),
+    observed: generatedAllocation.nullable().meta({ description: "What the agent read back." }),
+    observedAt: timestamp.nullable(),
+    lastGood: generatedAllocation,
+    pinnedUntil: timestamp.nullable(),
+    pinned: z.boolean(),
+    conditions: z.array(z.string()),
+    lastWindowAt: timestamp.nullable(),
+    lastDecision: z
+      .strictObject({
+        id: uuid,
+        at: timestamp,
+        kind: z.enum(["move", "hold"]),
+        reason: z.string(),
+        message: z.string(),
+      })
+      .nullable(),
+    rollout: reconfigurationState.nullable(),
+    createdAt: timestamp,
+  })
+  .meta({ id: "Instance" });
+
+export const pinInput = z
+  .strictObject({
+    ttlMs: z
+      .int()
+      .min(1_000)
+      .max(30 * 86_400_000)
+      .nullable()
+      .default(null)
+      .meta({ description: "null: until it is taken away." }),
+    reason: z.string().min(1).max(500),
+  })
+  .meta({ id: "PinInput" });
+
+export const storedWindow = z.strictObject({ receivedAt: timestamp, window }).meta({ id: "StoredWindow" });
+
+export const agent = z
+  .strictObject({
+    id: uuid,
+    name,
+    node: z.string(),
+    agentVersion: z.string(),
+    instances: z.array(name),
+    lastSeenAt: timestamp,
+    clockSkewMs: z.number(),
+    conditions: z.array(z.string()),
+    createdAt: timestamp,
+  })
+  .meta({ id: "Agent" });
+
+export const decisionSummary = z
+  .strictObject({
+    id: uuid,
+    at: timestamp,
+    pool: name,
+    instance: name,
+    kind: z.enum(["move", "hold"]),
+    reason: z.string(),
+    message: z.string(),
+    mode,
+    outcome: z.enum(["applied", "recorded", "lost_race"]).meta({
+      description:
+        "applied: it is the new allocation; recorded: a hold, or a pool that does not enforce; lost_race: another controller was first.",
+    }),
+    basedOnGeneration: generation,
+    generation: generation.nullable().meta({ description: "The generation it made; null unless applied." }),
+    allocation,
+    predicted: z.strictObject({ ttftMs: z.number().nullable(), tpotMs: z.number().nullable() }).nullable(),
+    policy: z.strictObject({ name: z.string(), version: z.int() }),
+  })
+  .meta({ id: "DecisionSummary" });
+
+/** `snapshot`, `policyConfig`, `guardConfig` and `decidedAtMs` are what decide() was given, `decision` what it answered. */
+export const decision = decisionSummary
+  .extend({
+    decidedAtMs: z.number(),
+    snapshot: z.record(z.string(), z.unknown()),
+    policyConfig: z.record(z.string(), z.unknown()),
+    guardConfig: z.record(z.string(), z.unknown()),
+    decision: z.record(z.string(), z.unknown()),
+    reconfiguration: uuid.nullable(),
+  })
+  .meta({ id: "Decision" });
+
+export const decisionQuery = z.strictObject({
+  ...page,
+  pool: name.optional(),
+  instance: name.optional(),
+  kind: z.enum(["move", "hold"]).optional(),
+  reason: z.string().max(63).optional(),
+  from: timestamp.optional(),
+  to: timestamp.optional(),
+});
+
+export const reconfigurationSummary = z
+  .strictObject({
+    id: uuid,
+    instance: name,
+    pool: name,
+    decision: uuid.nullable(),
+    kind: z.enum(["decision", "rollback"]),
+    state: reconfigurationState,
+    generation,
+    attempt: z.int(),
+    from: generatedAllocation,
+    to: allocation,
+    failure: z.string().nullable(),
+    createdAt: timestamp,
+    endedAt: timestamp.nullable(),
+    durationMs: z.number().nullable(),
+  })
+  .meta({ id: "ReconfigurationSummary" });
+
+export const reconfiguration = reconfigurationSummary
+  .extend({
+    steps: z.array(
+      z.strictObject({
+        at: timestamp,
+        rank: z.int().nullable(),
+        attempt: z.int(),
+        step: z.string(),
+        delivered: allocation.nullable(),
+        detail: z.string().nullable(),
+      }),
+    ),
+    ranks: z.array(z.strictObject({ rank: z.int(), step: rankStep.nullable() })),
+  })
+  .meta({ id: "Reconfiguration" });
+
+export const reconfigurationQuery = z.strictObject({
+  ...page,
+  pool: name.optional(),
+  instance: name.optional(),
+  state: reconfigurationState.optional(),
+});
+
+export const auditEntry = z
+  .strictObject({
+    seq: z.int(),
+    at: timestamp,
+    actor: z.string(),
+    keyId: uuid.nullable(),
+    address: z.string().nullable(),
+    action: z.string(),
+    subject: z.string(),
+    before: z.unknown(),
+    after: z.unknown(),
+    prevHash: z.string(),
+    hash: z.string(),
+  })
+  .meta({ id: "AuditEntry" });
+
+export const auditQuery = z.strictObject({
+  ...page,
+  action: z.string().max(63).optional(),
+  subject: z.string().max(200).optional(),
+  actor: z.string().max(200).optional(),
+});
+
+export const role = z.enum(["viewer", "operator", "admin", "agent"]).meta({
+  id: "Role",
+  description:
+    "viewer reads; operator also changes pools, SLOs and pins; admin also manages keys; agent speaks the agent API only.",
+});
+
+export const keyInput = z
+  .strictObject({
+    name: z.string().min(1).max(100),
+    role,
+    agent: name.optional().meta({ description: "Binds an agent key to one agent." }),
+  })
+  .meta({ id: "KeyInput" });
+
+export const apiKey = z
+  .strictObject({
+    id: uuid,
+    name: z.string(),
+    role,
+    agent: name.nullable(),
+    createdAt: timestamp,
+    createdBy: z.string(),
+    lastUsedAt: timestamp.nullable(),
+    revokedAt: timestamp.nullable(),
+  })
+  .meta({ id: "ApiKey" });
+
+export const createdKey = apiKey
+  .extend({ key: z.string().meta({ description: "Shown once." }) })
+  .meta({ id: "CreatedKey" });
+
+export type Role = z.infer<typeof role>;
+export type Instance = z.infer<typeof instance>;
+export type AgentResource = z.infer<typeof agent>;
+export type DecisionSummary = z.infer<typeof decisionSummary>;
+export type DecisionResource = z.infer<typeof decision>;
+export type ReconfigurationState = z.infer<typeof reconfigurationState>;
+export type ReconfigurationSummary = z.infer<typeof reconfigurationSummary>;
+export type ReconfigurationResource = z.infer<typeof reconfiguration>;
+export type AuditEntry = z.infer<typeof auditEntry>;
+export type ApiKey = z.infer<typeof apiKey>;
+export type CreatedKey = z.infer<typeof createdKey>;

@@ -1,0 +1,193 @@
+/**
+ * What goes into a decision and what comes out. All of it is plain JSON, because a decision's row holds
+ * it all and must give the same answer when it is run again.
+ */
+import type { Allocation, GeneratedAllocation, Histogram, Limits, SloTarget } from "./nouns.js";
+
+/** How far a signal may be trusted. A silent sensor is a state with a name, never a zero. */
+export type Freshness = "fresh" | "thin" | "stale" | "missing";
+
+/** Windows of one instance folded into one measurement; only windows that ran wholly at one generation count. */
+export interface Signal {
+  readonly freshness: Freshness;
+  /** How many windows were folded, from when to when, and the engine time they cover. */
+  readonly windows: number;
+  readonly fromAtMs: number | null;
+  readonly toAtMs: number | null;
+  readonly durationMs: number;
+  readonly arrivals: number;
+  readonly promptTokens: number;
+  readonly finished: number;
+  readonly outputTokens: number;
+  readonly ttft: Histogram | null;
+  readonly tpot: Histogram | null;
+  /** Time-weighted means; null when the engine does not say. */
+  readonly busy: { readonly prefillShare: number | null; readonly decodeShare: number | null };
+  /** Of the latest window. */
+  readonly queue: { readonly prefillWaiting: number | null; readonly decodeRunning: number | null };
+  readonly kv: {
+    readonly totalTokens: number | null;
+    readonly usedTokens: number | null;
+    /** Summed over the windows. */
+    readonly preemptions: number | null;
+  };
+}
+
+/** A change of allocation that was made: for dwell, flap budget and back-off. */
+export interface Move {
+  readonly atMs: number;
+  readonly generation: number;
+  readonly prefillDeltaPct: number;
+  readonly decodeDeltaPct: number;
+}
+
+/** What an operator has put in the way. */
+export interface OperatorHold {
+  /** Held at the current allocation until `untilAtMs` (null: until it is taken away). */
+  readonly pinned: { readonly untilAtMs: number | null } | null;
+  /** A change freeze is in force. */
+  readonly frozen: boolean;
+}
+
+/** Everything that decide() may know about an instance. */
+export interface Snapshot {
+  readonly instance: string;
+  readonly slo: SloTarget;
+  readonly sloVersion: number;
+  readonly current: GeneratedAllocation;
+  /** The generation of a rollout that is not finished; null when none is. */
+  readonly rolloutGeneration: number | null;
+  /** When the current allocation was last seen in force on every rank; null: never changed. */
+  readonly lastChangeAtMs: number | null;
+  /** Newest last, at most MAX_RECENT_MOVES. */
+  readonly recentMoves: readonly Move[];
+  readonly limits: Limits;
+  readonly hold: OperatorHold;
+  readonly signal: Signal;
+  /** What the policy returned as `state` the time before; null at the first time or after a reset. */
+  readonly state: PolicyState | null;
+}
+
+export const MAX_RECENT_MOVES = 64;
+
+/** What a policy carries from one evaluation to the next. Opaque to everybody else; at most a few KB of JSON. */
+export interface PolicyState {
+  readonly policy: string;
+  readonly version: number;
+  readonly values: Readonly<Record<string, unknown>>;
+}
+
+/** Bounds on what leaves, whatever the policy wants. */
+export interface GuardConfig {
+  /** Greatest change of either cap in one decision, points. */
+  readonly maxStepPct: number;
+  /** No new change until the last one has been in force for so long. */
+  readonly dwellMs: number;
+  /** Reversals of direction allowed within `flapWindowMs`. */
+  readonly flapBudget: number;
+  readonly flapWindowMs: number;
+  /** A signal of fewer first tokens or finished requests is thin. */
+  readonly minSamples: number;
+  /** A signal whose newest window is older is stale. */
+  readonly staleAfterMs: number;
+  /** Prefill's share stays above lambda times this (paper eq. 3: at or below lambda prefill is unstable). */
+  readonly stabilityMargin: number;
+}
+
+export type PolicyConfig =
+  | { readonly name: "static"; readonly params: StaticParams }
+  | { readonly name: "feedback"; readonly params: FeedbackParams };
+
+export interface StaticParams {
+  readonly allocation: Allocation;
+}
+
+/** What to do when both targets are missed (paper.md 4.3: the choice must be explicit). */
+export type BothMissed = "hold" | "open" | "worst-first";
+
+export interface FeedbackParams {
+  /** Points per step and greatest number of steps in one decision (paper Algorithm 1: step_size, max_step). */
+  readonly stepPct: number;
+  readonly maxSteps: number;
+  readonly floorPct: number;
+  readonly bothMissed: BothMissed;
+  /** Smallest predicted relief of the missed phase, as a share of its latency, that is worth a change. */
+  readonly minBenefitShare: number;
+  /** Whether the KV quota rule moves the quota. */
+  readonly moveKvQuota: boolean;
+}
+
+export type MoveReason =
+  | "STATIC_TARGET"
+  | "TTFT_MISSED"
+  | "TPOT_MISSED"
+  | "BOTH_MISSED"
+  | "KV_PRESSURE"
+  | "KV_RELIEF";
+
+export type HoldReason =
+  | "BOTH_MET"
+  | "AT_TARGET"
+  | "NO_SIGNAL"
+  | "THIN_SIGNAL"
+  | "STALE_SIGNAL"
+  | "MAD_SIGNAL"
+  | "ROLLOUT_OPEN"
+  | "DWELL"
+  | "PINNED"
+  | "FROZEN"
+  | "FLAP_BUDGET"
+  | "NO_ROOM"
+  | "WOULD_BREAK_OTHER"
+  | "NOT_WORTH_IT"
+  | "BOTH_MISSED_HOLD"
+  | "CANNOT_TELL"
+  | "GUARDED_AWAY";
+
+export type ReasonCode = MoveReason | HoldReason;
+
+/** An allocation that was weighed, with what the models say of it; null where they cannot tell. */
+export interface Candidate {
+  readonly allocation: Allocation;
+  readonly ttftMs: number | null;
+  readonly tpotMs: number | null;
+  readonly verdict: "chosen" | "meets" | "misses" | "breaks-other" | "out-of-bounds" | "unstable";
+}
+
+/** What a guard changed. */
+export interface GuardNote {
+  readonly guard: "step" | "limits" | "granularity" | "sum" | "stability" | "kv-floor";
+  readonly from: Allocation;
+  readonly to: Allocation;
+}
+
+/** What was seen against the targets. */
+export interface Observed {
+  readonly ttftMs: number | null;
+  readonly tpotMs: number | null;
+  readonly ttftOkShare: number | null;
+  readonly tpotOkShare: number | null;
+  /** False when the SLO bound lies inside a histogram bucket, so that the share is interpolated. */
+  readonly exact: boolean;
+  readonly arrivalPerS: number | null;
+  /** Offered prefill load on a whole GPU: the smallest stable prefill share (paper eq. 3); null when unknown. */
+  readonly lambdaShare: number | null;
+}
+
+/** A decision is a value. `allocation` is what should be in force from now on; on hold it is the current one. */
+export interface Decision {
+  readonly kind: "move" | "hold";
+  readonly reason: ReasonCode;
+  /** One plain sentence with the numbers. */
+  readonly message: string;
+  readonly basedOnGeneration: number;
+  readonly allocation: Allocation;
+  /** What the policy wanted before the guards; null when it was not asked. */
+  readonly wanted: Allocation | null;
+  readonly predicted: { readonly ttftMs: number | null; readonly tpotMs: number | null } | null;
+  readonly observed: Observed;
+  readonly candidates: readonly Candidate[];
+  readonly guards: readonly GuardNote[];
+  readonly policy: { readonly name: string; readonly version: number };
+  readonly state: PolicyState | null;
+}
