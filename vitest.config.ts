@@ -2,8 +2,8 @@ import { defineConfig } from "vitest/config";
 
 // Tests read the workspaces' sources (package.json "source" condition), so that no build is needed;
 // process tests spawn the built apps, which is why `npm test` builds first.
-const conditions = ["source", "import", "module", "default"];
-const shared = { resolve: { conditions }, ssr: { resolve: { conditions, externalConditions: ["default"] } } };
+const conditions = ["source", "module", "node", "development|production"];
+const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } };
 
 export default defineConfig({
   test: {

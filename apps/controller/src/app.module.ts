@@ -1,0 +1,36 @@
+import { type DynamicModule, Module } from "@nestjs/common";
+import type { Logger } from "pino";
+import type { DataSource } from "typeorm";
+import { AccessModule } from "./access/access.module.js";
+import { AssignmentsModule } from "./assignments/assignments.module.js";
+import { AuditModule } from "./audit/audit.module.js";
+import type { Config } from "./config.js";
+import { DecisionsModule } from "./decisions/decisions.module.js";
+import { FleetModule } from "./fleet/fleet.module.js";
+import { IngestModule } from "./ingest/ingest.module.js";
+import { BaseModule } from "./obs/base.module.js";
+import { HealthController } from "./obs/health.controller.js";
+import { PoolsModule } from "./pools/pools.module.js";
+import { ReconfigurationsModule } from "./reconfigurations/reconfigurations.module.js";
+
+/** The house of the controller; the arrows between the capabilities run as a window does. */
+@Module({})
+export class AppModule {
+  static with(config: Config, logger: Logger, source: DataSource): DynamicModule {
+    return {
+      module: AppModule,
+      imports: [
+        BaseModule.with(config, logger, source),
+        AccessModule,
+        AuditModule,
+        PoolsModule,
+        FleetModule,
+        AssignmentsModule,
+        ReconfigurationsModule,
+        DecisionsModule,
+        IngestModule,
+      ],
+      controllers: [HealthController],
+    };
+  }
+}

@@ -1,0 +1,42 @@
+import { NestFactory } from "@nestjs/core";
+import { FastifyAdapter, type NestFastifyApplication } from "@nestjs/platform-fastify";
+import type { Logger } from "pino";
+import type { DataSource } from "typeorm";
+import { KeyService } from "./access/key.service.js";
+import { AppModule } from "./app.module.js";
+import type { Config } from "./config.js";
+import { serveDocs } from "./http/docs-page.js";
+import { ProblemFilter } from "./http/problem-filter.js";
+import { validationPipe } from "./http/validation.js";
+import { nestLogger } from "./obs/logger.js";
+
+/** A request that has not arrived whole after this long is cut off; held polls are not affected. */
+const REQUEST_TIMEOUT_MS = 30_000;
+
+/** The whole service, ready to listen. The caller owns the database and closes it last. */
+export async function createApp(
+  config: Config,
+  logger: Logger,
+  source: DataSource,
+): Promise<NestFastifyApplication> {
+  const adapter = new FastifyAdapter({
+    bodyLimit: config.bodyLimitBytes,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    // On a stop idle keep-alive connections are cut and busy ones are served to the end.
+    forceCloseConnections: "idle",
+    trustProxy: false,
+  });
+  const app = await NestFactory.create<NestFastifyApplication>(
+    AppModule.with(config, logger, source),
+    adapter,
+    {
+      logger: nestLogger(logger),
+      abortOnError: false,
+    },
+  );
+  app.useGlobalPipes(validationPipe());
+  app.useGlobalFilters(new ProblemFilter(logger));
+  serveDocs(adapter.getInstance());
+  if (config.bootstrapAdminKey) await app.get(KeyService).ensureBootstrapKey(config.bootstrapAdminKey);
+  return app;
+}

@@ -1,0 +1,13 @@
+import { Module } from "@nestjs/common";
+import { AssignmentsModule } from "../assignments/assignments.module.js";
+import { ReconfigurationsModule } from "../reconfigurations/reconfigurations.module.js";
+import { DecisionService } from "./decision.service.js";
+import { DecisionsController } from "./decisions.controller.js";
+
+@Module({
+  imports: [ReconfigurationsModule, AssignmentsModule],
+  controllers: [DecisionsController],
+  providers: [DecisionService],
+  exports: [DecisionService],
+})
+export class DecisionsModule {}

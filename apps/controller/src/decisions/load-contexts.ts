@@ -1,0 +1,139 @@
+import type { GuardConfig, Move, PolicyConfig, PolicyState } from "@fulcrum/core/decision.js";
+import type {
+  Allocation,
+  GeneratedAllocation,
+  Limits,
+  Mode,
+  SloTarget,
+  Window,
+} from "@fulcrum/core/nouns.js";
+import type { DataSource } from "typeorm";
+
+/** What a decision needs to know of one instance, as it stands in the database. */
+export interface DecisionContext {
+  readonly instanceId: string;
+  readonly instance: string;
+  readonly poolId: string;
+  readonly pool: string;
+  readonly mode: Mode;
+  readonly policy: PolicyConfig;
+  readonly guards: GuardConfig;
+  readonly poolLimits: Partial<Limits>;
+  readonly driverLimits: Limits;
+  readonly lookbackMs: number;
+  readonly frozen: boolean;
+  readonly slo: SloTarget;
+  readonly sloVersion: number;
+  readonly current: GeneratedAllocation;
+  readonly changedAtMs: number | null;
+  readonly pinned: boolean;
+  readonly pinnedUntilMs: number | null;
+  readonly rolloutGeneration: number | null;
+  readonly moves: readonly Move[];
+  readonly state: PolicyState | null;
+  readonly lastKey: string | null;
+  readonly lastStoredAtMs: number | null;
+  readonly windows: readonly Window[];
+}
+
+interface Row {
+  instance_id: string;
+  instance: string;
+  pool_id: string;
+  pool: string;
+  mode: Mode;
+  policy: PolicyConfig;
+  guards: GuardConfig;
+  pool_limits: Partial<Limits>;
+  driver_limits: Limits;
+  lookback_ms: number;
+  frozen: boolean;
+  slo: SloTarget;
+  slo_version: number;
+  generation: number;
+  allocation: Allocation;
+  changed_at: Date | null;
+  pinned: boolean;
+  pinned_until: Date | null;
+  rollout_generation: number | null;
+  moves: { atMs: number; generation: number; from: Allocation; to: Allocation }[] | null;
+  policy_state: PolicyState | null;
+  last_decision_key: string | null;
+  last_decision_at: Date | null;
+  windows: Window[] | null;
+}
+
+/** Windows of one instance that a signal can be folded from; at one a second that is more than eight minutes. */
+const MAX_WINDOWS = 512;
+/** As core's MAX_RECENT_MOVES. */
+const MAX_MOVES = 64;
+
+/**
+ * One statement, so one consistent picture, for all instances that are due. Windows are sought by the
+ * time they were received in, which is what their partitions are cut by.
+ */
+const CONTEXTS = `
+  SELECT i.id AS instance_id, i.name AS instance, p.id AS pool_id, p.name AS pool, p.mode, p.policy, p.guards,
+         p.limits AS pool_limits, i.capabilities -> 'limits' AS driver_limits, p.lookback_ms, p.frozen,
+         v.slo, p.slo_version, i.generation, i.allocation, i.changed_at, i.pinned, i.pinned_until,
+         o.generation AS rollout_generation, s.policy_state, s.last_decision_key, s.last_decision_at,
+         (SELECT json_agg(json_build_object('atMs', floor(extract(epoch FROM m.created_at) * 1000),
+                                            'generation', m.generation,
+                                            'from', m.from_allocation, 'to', m.to_allocation) ORDER BY m.generation)
+          FROM (SELECT * FROM reconfigurations r
+                WHERE r.instance_id = i.id
+                  AND r.created_at > $2::timestamptz - make_interval(secs => (p.guards ->> 'flapWindowMs')::float8 / 1000)
+                ORDER BY r.generation DESC LIMIT ${MAX_MOVES}) m) AS moves,
+         (SELECT json_agg(w.body ORDER BY w.seq)
+          FROM (SELECT body, seq FROM windows w
+                WHERE w.instance_id = i.id
+                  AND w.received_at > $2::timestamptz - make_interval(secs => p.lookback_ms / 1000.0)
+                ORDER BY w.seq DESC LIMIT ${MAX_WINDOWS}) w) AS windows
+  FROM instances i
+  JOIN pools p ON p.id = i.pool_id
+  JOIN slo_versions v ON v.pool_id = p.id AND v.version = p.slo_version
+  JOIN instance_signals s ON s.instance_id = i.id
+  LEFT JOIN reconfigurations o ON o.instance_id = i.id AND o.ended_at IS NULL
+  WHERE i.id = ANY($1::uuid[]) AND i.deleted_at IS NULL`;
+
+export async function loadContexts(
+  source: DataSource,
+  instanceIds: readonly string[],
+  nowMs: number,
+): Promise<DecisionContext[]> {
+  const rows = await source.query<Row[]>(CONTEXTS, [instanceIds, new Date(nowMs)]);
+  return rows.map(toContext);
+}
+
+function toContext(row: Row): DecisionContext {
+  return {
+    instanceId: row.instance_id,
+    instance: row.instance,
+    poolId: row.pool_id,
+    pool: row.pool,
+    mode: row.mode,
+    policy: row.policy,
+    guards: row.guards,
+    poolLimits: row.pool_limits,
+    driverLimits: row.driver_limits,
+    lookbackMs: row.lookback_ms,
+    frozen: row.frozen,
+    slo: row.slo,
+    sloVersion: row.slo_version,
+    current: { ...row.allocation, generation: row.generation },
+    changedAtMs: row.changed_at?.getTime() ?? null,
+    pinned: row.pinned,
+    pinnedUntilMs: row.pinned_until?.getTime() ?? null,
+    rolloutGeneration: row.rollout_generation,
+    moves: (row.moves ?? []).map((move) => ({
+      atMs: move.atMs,
+      generation: move.generation,
+      prefillDeltaPct: move.to.split.prefillSmPct - move.from.split.prefillSmPct,
+      decodeDeltaPct: move.to.split.decodeSmPct - move.from.split.decodeSmPct,
+    })),
+    state: row.policy_state,
+    lastKey: row.last_decision_key,
+    lastStoredAtMs: row.last_decision_at?.getTime() ?? null,
+    windows: row.windows ?? [],
+  };
+}

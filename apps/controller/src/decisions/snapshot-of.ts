@@ -1,0 +1,31 @@
+import type { Snapshot } from "@fulcrum/core/decision.js";
+import { summarise } from "@fulcrum/core/signal/summarise.js";
+import { narrowLimits } from "../pools/pool-settings.js";
+import type { DecisionContext } from "./load-contexts.js";
+
+/** Folds the context into what decide() is given, and what the decision's row keeps. */
+export function snapshotOf(context: DecisionContext, nowMs: number): Snapshot {
+  const pinned = context.pinned && (context.pinnedUntilMs === null || context.pinnedUntilMs > nowMs);
+  return {
+    instance: context.instance,
+    slo: context.slo,
+    sloVersion: context.sloVersion,
+    current: context.current,
+    rolloutGeneration: context.rolloutGeneration,
+    lastChangeAtMs: context.changedAtMs,
+    recentMoves: context.moves,
+    limits: narrowLimits(context.driverLimits, context.poolLimits),
+    hold: { pinned: pinned ? { untilAtMs: context.pinnedUntilMs } : null, frozen: context.frozen },
+    signal: summarise(
+      context.windows,
+      {
+        sinceMs: context.changedAtMs,
+        currentGeneration: context.current.generation,
+        lookbackMs: context.lookbackMs,
+        guards: context.guards,
+      },
+      nowMs,
+    ),
+    state: context.state,
+  };
+}

@@ -1,0 +1,86 @@
+import type { Registration } from "@fulcrum/contracts/agent-api.js";
+import { routes } from "@fulcrum/contracts/routes.js";
+import { Body, Controller, Inject, Param, Query } from "@nestjs/common";
+import type { z } from "zod";
+import { assertSpeaksFor, type Caller, FromCaller } from "../access/caller.js";
+import { Handles } from "../http/handles.js";
+import { ProblemError } from "../http/problem-error.js";
+import { FleetRead } from "./fleet.read.js";
+import { InstanceService } from "./instance.service.js";
+import { RegistrationService } from "./registration.service.js";
+
+type ByInstance = { instance: string };
+
+@Controller()
+export class FleetController {
+  constructor(
+    @Inject(FleetRead) private readonly read: FleetRead,
+    @Inject(InstanceService) private readonly instances: InstanceService,
+    @Inject(RegistrationService) private readonly registrations: RegistrationService,
+  ) {}
+
+  @Handles(routes.register)
+  async register(@Body({ schema: routes.register.body }) body: Registration, @FromCaller() caller: Caller) {
+    assertSpeaksFor(caller, body.agent);
+    return this.registrations.register(body, caller.actor);
+  }
+
+  @Handles(routes.listInstances)
+  async list(
+    @Query({ schema: routes.listInstances.query }) query: z.infer<typeof routes.listInstances.query>,
+  ) {
+    return this.read.instances(query);
+  }
+
+  @Handles(routes.getInstance)
+  async get(@Param({ schema: routes.getInstance.params }) params: ByInstance) {
+    return this.read.instance(params.instance);
+  }
+
+  @Handles(routes.deleteInstance)
+  async delete(
+    @Param({ schema: routes.deleteInstance.params }) params: ByInstance,
+    @FromCaller() caller: Caller,
+  ) {
+    await this.instances.delete(params.instance, caller.actor);
+  }
+
+  @Handles(routes.listWindows)
+  async windows(
+    @Param({ schema: routes.listWindows.params }) params: ByInstance,
+    @Query({ schema: routes.listWindows.query }) query: { limit: number },
+  ) {
+    return this.read.windows(params.instance, query.limit);
+  }
+
+  @Handles(routes.pinInstance)
+  async pin(
+    @Param({ schema: routes.pinInstance.params }) params: ByInstance,
+    @Body({ schema: routes.pinInstance.body }) body: z.infer<typeof routes.pinInstance.body>,
+    @FromCaller() caller: Caller,
+  ) {
+    await this.instances.pin(params.instance, body, caller.actor);
+    return this.read.instance(params.instance);
+  }
+
+  @Handles(routes.unpinInstance)
+  async unpin(
+    @Param({ schema: routes.unpinInstance.params }) params: ByInstance,
+    @FromCaller() caller: Caller,
+  ) {
+    await this.instances.unpin(params.instance, caller.actor);
+    return this.read.instance(params.instance);
+  }
+
+  @Handles(routes.listAgents)
+  async agents() {
+    return { items: await this.read.agents() };
+  }
+
+  @Handles(routes.getAgent)
+  async agent(@Param({ schema: routes.getAgent.params }) params: { agent: string }) {
+    const [agent] = await this.read.agents(params.agent);
+    if (!agent) throw new ProblemError("not_found", `There is no agent ${params.agent}.`);
+    return agent;
+  }
+}

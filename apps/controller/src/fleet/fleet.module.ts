@@ -1,0 +1,12 @@
+import { Module } from "@nestjs/common";
+import { FleetController } from "./fleet.controller.js";
+import { FleetRead } from "./fleet.read.js";
+import { InstanceService } from "./instance.service.js";
+import { RegistrationService } from "./registration.service.js";
+
+@Module({
+  controllers: [FleetController],
+  providers: [FleetRead, InstanceService, RegistrationService],
+  exports: [],
+})
+export class FleetModule {}

@@ -1,0 +1,67 @@
+import type { Capabilities } from "@fulcrum/contracts/agent-api.js";
+import type { Allocation, GeneratedAllocation } from "@fulcrum/core/nouns.js";
+import { Column, Entity, ForeignKey, Index, PrimaryColumn } from "typeorm";
+import { PoolRow } from "../pools/pool.rows.js";
+
+@Entity("agents")
+@Index("ux_agents_name", ["name"], { unique: true })
+export class AgentRow {
+  @PrimaryColumn("uuid", { primaryKeyConstraintName: "pk_agents" })
+  id!: string;
+  @Column("text")
+  name!: string;
+  @Column("text")
+  node!: string;
+  @Column("text", { name: "agent_version" })
+  agentVersion!: string;
+  @Column("timestamptz", { name: "last_seen_at" })
+  lastSeenAt!: Date;
+  @Column("double precision", { name: "clock_skew_ms" })
+  clockSkewMs!: number;
+  @Column("timestamptz", { name: "created_at" })
+  createdAt!: Date;
+}
+
+/** `generation`, `attempt` and `allocation` are what was asked; what was delivered is with the signals and ranks. */
+@Entity("instances")
+@Index("ux_instances_name", ["name"], { unique: true, where: "deleted_at IS NULL" })
+@Index("ix_instances_pool", ["poolId"])
+export class InstanceRow {
+  @PrimaryColumn("uuid", { primaryKeyConstraintName: "pk_instances" })
+  id!: string;
+  @Column("uuid", { name: "pool_id" })
+  @ForeignKey(() => PoolRow, { name: "fk_instances_pool" })
+  poolId!: string;
+  @Column("text")
+  name!: string;
+  @Column("integer", { name: "rank_count" })
+  rankCount!: number;
+  @Column("jsonb")
+  capabilities!: Capabilities;
+  @Column("integer")
+  generation!: number;
+  @Column("integer")
+  attempt!: number;
+  @Column("jsonb")
+  allocation!: Allocation;
+  @Column("timestamptz", { name: "issued_at" })
+  issuedAt!: Date;
+  @Column("text", { name: "issue_reason" })
+  issueReason!: string;
+  @Column("jsonb", { name: "last_good" })
+  lastGood!: GeneratedAllocation;
+  /** When the current generation was verified on every rank. */
+  @Column("timestamptz", { name: "changed_at", nullable: true })
+  changedAt!: Date | null;
+  @Column("boolean")
+  pinned!: boolean;
+  @Column("timestamptz", { name: "pinned_until", nullable: true })
+  pinnedUntil!: Date | null;
+  /** A rollback failed too: a person is needed. */
+  @Column("boolean")
+  degraded!: boolean;
+  @Column("timestamptz", { name: "created_at" })
+  createdAt!: Date;
+  @Column("timestamptz", { name: "deleted_at", nullable: true })
+  deletedAt!: Date | null;
+}

@@ -1,0 +1,70 @@
+import { Inject, Injectable } from "@nestjs/common";
+import { DataSource, type EntityManager, IsNull } from "typeorm";
+import { type Actor, appendAudit } from "../audit/append-audit.js";
+import { ProblemError } from "../http/problem-error.js";
+import { InstanceRow } from "./fleet.rows.js";
+
+/** What an operator does to one instance. */
+@Injectable()
+export class InstanceService {
+  constructor(@Inject(DataSource) private readonly source: DataSource) {}
+
+  async pin(name: string, input: { ttlMs: number | null; reason: string }, actor: Actor): Promise<void> {
+    await this.source.transaction(async (manager) => {
+      const row = await lockByName(manager, name);
+      const pinnedUntil = input.ttlMs === null ? null : new Date(Date.now() + input.ttlMs);
+      await manager.update(InstanceRow, { id: row.id }, { pinned: true, pinnedUntil });
+      await appendAudit(manager, actor, {
+        action: "instance.pin",
+        subject: `instance/${name}`,
+        before: { pinned: row.pinned, pinnedUntil: row.pinnedUntil },
+        after: { pinned: true, pinnedUntil, reason: input.reason },
+      });
+    });
+  }
+
+  async unpin(name: string, actor: Actor): Promise<void> {
+    await this.source.transaction(async (manager) => {
+      const row = await lockByName(manager, name);
+      if (!row.pinned) return;
+      await manager.update(InstanceRow, { id: row.id }, { pinned: false, pinnedUntil: null });
+      await appendAudit(manager, actor, {
+        action: "instance.unpin",
+        subject: `instance/${name}`,
+        before: { pinned: true, pinnedUntil: row.pinnedUntil },
+        after: { pinned: false },
+      });
+    });
+  }
+
+  /** Forgets the instance. Its engine keeps its split; its decisions stay. */
+  async delete(name: string, actor: Actor): Promise<void> {
+    await this.source.transaction(async (manager) => {
+      const row = await lockByName(manager, name);
+      const now = new Date();
+      await manager.query("DELETE FROM instance_signals WHERE instance_id = $1", [row.id]);
+      await manager.query("DELETE FROM instance_ranks WHERE instance_id = $1", [row.id]);
+      await manager.query(
+        `UPDATE reconfigurations SET state = 'superseded', ended_at = $2, failure = 'the instance was deleted'
+         WHERE instance_id = $1 AND ended_at IS NULL`,
+        [row.id, now],
+      );
+      await manager.update(InstanceRow, { id: row.id }, { deletedAt: now });
+      await appendAudit(manager, actor, {
+        action: "instance.delete",
+        subject: `instance/${name}`,
+        before: { generation: row.generation, allocation: row.allocation },
+        after: null,
+      });
+    });
+  }
+}
+
+async function lockByName(manager: EntityManager, name: string): Promise<InstanceRow> {
+  const row = await manager.findOne(InstanceRow, {
+    where: { name, deletedAt: IsNull() },
+    lock: { mode: "pessimistic_write" },
+  });
+  if (!row) throw new ProblemError("not_found", `There is no instance ${name}.`);
+  return row;
+}

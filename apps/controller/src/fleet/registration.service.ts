@@ -1,0 +1,204 @@
+import type {
+  Assignment,
+  Registration,
+  RegistrationAnswer,
+  Rejection,
+} from "@fulcrum/contracts/agent-api.js";
+import { Inject, Injectable } from "@nestjs/common";
+import { DataSource, type EntityManager, IsNull } from "typeorm";
+import { toAssignment } from "../assignments/assignment.service.js";
+import { type Actor, appendAudit } from "../audit/append-audit.js";
+import { uuidV7 } from "../db/uuid-v7.js";
+import { PoolRow } from "../pools/pool.rows.js";
+import { AgentRow, InstanceRow } from "./fleet.rows.js";
+
+type InstanceEntry = Registration["instances"][number];
+
+/** A rank whose agent was seen within this long belongs to that agent; after that another may take it over. */
+const RANK_LEASE_MS = 60_000;
+
+/** Agents say who they are and what they look after. Registering again is normal and changes nothing. */
+@Injectable()
+export class RegistrationService {
+  constructor(@Inject(DataSource) private readonly source: DataSource) {}
+
+  async register(registration: Registration, actor: Actor): Promise<RegistrationAnswer> {
+    const clockSkewMs = Date.now() - registration.sentAtMs;
+    const answer: RegistrationAnswer = { instances: [], rejected: [], clockSkewMs };
+    const agent = await this.source.transaction((manager) =>
+      upsertAgent(manager, registration, clockSkewMs, actor),
+    );
+    for (const entry of registration.instances) {
+      // One transaction each: a refused instance does not cost the others their registration.
+      const outcome = await this.source.transaction((manager) =>
+        registerInstance(manager, agent, entry, actor),
+      );
+      if ("code" in outcome) answer.rejected.push(outcome);
+      else answer.instances.push(outcome);
+    }
+    return answer;
+  }
+}
+
+async function upsertAgent(
+  manager: EntityManager,
+  registration: Registration,
+  clockSkewMs: number,
+  actor: Actor,
+): Promise<AgentRow> {
+  const now = new Date();
+  const seen = {
+    node: registration.node,
+    agentVersion: registration.agentVersion,
+    lastSeenAt: now,
+    clockSkewMs,
+  };
+  const existing = await manager.findOneBy(AgentRow, { name: registration.agent });
+  if (existing) {
+    await manager.update(AgentRow, { id: existing.id }, seen);
+    return { ...existing, ...seen };
+  }
+  const row: AgentRow = { id: uuidV7(), name: registration.agent, ...seen, createdAt: now };
+  // Two registrations of a new agent at once: the second finds the first's row.
+  const inserted = await manager
+    .createQueryBuilder()
+    .insert()
+    .into(AgentRow)
+    .values(row)
+    .orIgnore()
+    .returning("id")
+    .execute();
+  if ((inserted.raw as unknown[]).length === 0)
+    return manager.findOneByOrFail(AgentRow, { name: registration.agent });
+  await appendAudit(manager, actor, {
+    action: "agent.register",
+    subject: `agent/${row.name}`,
+    before: null,
+    after: { node: row.node, agentVersion: row.agentVersion },
+  });
+  return row;
+}
+
+async function registerInstance(
+  manager: EntityManager,
+  agent: AgentRow,
+  entry: InstanceEntry,
+  actor: Actor,
+): Promise<RegistrationAnswer["instances"][number] | Rejection> {
+  const pool = await manager.findOneBy(PoolRow, { name: entry.pool, deletedAt: IsNull() });
+  if (!pool) return reject(entry, "unknown_pool", "pool", `There is no pool ${entry.pool}; create it first.`);
+  // Serialises the first registrations of one instance by several agents.
+  await manager.query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [
+    `instance/${entry.instance}`,
+  ]);
+  const existing = await manager.findOneBy(InstanceRow, { name: entry.instance, deletedAt: IsNull() });
+  if (existing && existing.poolId !== pool.id) {
+    return reject(entry, "wrong_pool", "pool", `Instance ${entry.instance} belongs to another pool.`);
+  }
+  if (existing && existing.rankCount !== entry.rankCount) {
+    return reject(
+      entry,
+      "wrong_rank_count",
+      "rankCount",
+      `Instance ${entry.instance} has ${existing.rankCount} ranks, got ${entry.rankCount}.`,
+    );
+  }
+  const outOfRange = entry.ranks.find((rank) => rank >= entry.rankCount);
+  if (outOfRange !== undefined) {
+    return reject(
+      entry,
+      "rank_out_of_range",
+      "ranks",
+      `Rank ${outOfRange} must be below rankCount ${entry.rankCount}.`,
+    );
+  }
+  const instance = existing ?? (await createInstance(manager, pool, entry, actor));
+  if (existing) await manager.update(InstanceRow, { id: existing.id }, { capabilities: entry.capabilities });
+  const taken = await claimRanks(manager, instance, agent, entry.ranks);
+  if (taken)
+    return reject(
+      entry,
+      "rank_taken",
+      "ranks",
+      `Rank ${taken.rank} is looked after by agent ${taken.agent}.`,
+    );
+  const [signal] = await manager.query<{ last_seq: string }[]>(
+    "SELECT last_seq FROM instance_signals WHERE instance_id = $1",
+    [instance.id],
+  );
+  return {
+    instance: instance.name,
+    lastSeq: Number(signal?.last_seq ?? 0),
+    assignment: assignmentOf(instance),
+  };
+}
+
+async function createInstance(
+  manager: EntityManager,
+  pool: PoolRow,
+  entry: InstanceEntry,
+  actor: Actor,
+): Promise<InstanceRow> {
+  const now = new Date();
+  const row: InstanceRow = {
+    id: uuidV7(),
+    poolId: pool.id,
+    name: entry.instance,
+    rankCount: entry.rankCount,
+    capabilities: entry.capabilities,
+    generation: 0,
+    attempt: 1,
+    allocation: entry.running,
+    issuedAt: now,
+    issueReason: "FIRST_SEEN",
+    lastGood: { ...entry.running, generation: 0 },
+    changedAt: null,
+    pinned: false,
+    pinnedUntil: null,
+    degraded: false,
+    createdAt: now,
+    deletedAt: null,
+  };
+  await manager.insert(InstanceRow, row);
+  await manager.query(
+    "INSERT INTO instance_signals (instance_id, last_seq, conditions) VALUES ($1, 0, '{}')",
+    [row.id],
+  );
+  await appendAudit(manager, actor, {
+    action: "instance.register",
+    subject: `instance/${row.name}`,
+    before: null,
+    after: { pool: pool.name, running: entry.running },
+  });
+  return row;
+}
+
+/** Writes the agent's ranks; answers with the first that another live agent holds, and then writes none. */
+async function claimRanks(
+  manager: EntityManager,
+  instance: InstanceRow,
+  agent: AgentRow,
+  ranks: readonly number[],
+) {
+  const held = await manager.query<{ rank: number; agent: string }[]>(
+    `SELECT r.rank, a.name AS agent FROM instance_ranks r JOIN agents a ON a.id = r.agent_id
+     WHERE r.instance_id = $1 AND r.rank = ANY($2) AND r.agent_id <> $3 AND a.last_seen_at > $4 ORDER BY r.rank`,
+    [instance.id, ranks, agent.id, new Date(Date.now() - RANK_LEASE_MS)],
+  );
+  if (held[0]) return held[0];
+  await manager.query(
+    `INSERT INTO instance_ranks (instance_id, rank, agent_id, generation, attempt, updated_at)
+     SELECT $1, rank, $3, $4, $5, $6 FROM unnest($2::int[]) AS rank
+     ON CONFLICT (instance_id, rank) DO UPDATE SET agent_id = EXCLUDED.agent_id, updated_at = EXCLUDED.updated_at`,
+    [instance.id, ranks, agent.id, instance.generation, instance.attempt, new Date()],
+  );
+  return null;
+}
+
+function reject(entry: InstanceEntry, code: string, field: string, detail: string): Rejection {
+  return { instance: entry.instance, code, field, detail };
+}
+
+function assignmentOf(row: InstanceRow): Assignment {
+  return toAssignment({ ...row, issue_reason: row.issueReason, issued_at: row.issuedAt });
+}

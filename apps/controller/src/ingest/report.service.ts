@@ -1,0 +1,136 @@
+import type { InstanceReport, Rejection, ReportAnswer } from "@fulcrum/contracts/agent-api.js";
+import type { Window } from "@fulcrum/core/nouns.js";
+import { Inject, Injectable } from "@nestjs/common";
+import type { Logger } from "pino";
+import { DataSource } from "typeorm";
+import { AssignmentService, toAssignment } from "../assignments/assignment.service.js";
+import { DecisionService } from "../decisions/decision.service.js";
+import { ProblemError } from "../http/problem-error.js";
+import { LOGGER } from "../obs/logger.js";
+import { Metrics } from "../obs/metrics.js";
+import { SKEW_MS } from "../fleet/fleet.read.js";
+import type { CheckedReport } from "./check-report.js";
+import { type StoredInstance, type WindowBatch, WindowWriter } from "./window-writer.js";
+
+/** An agent's row is written at most this often: it only says "seen". */
+const SEEN_EVERY_MS = 5_000;
+const MAX_AGENTS_REMEMBERED = 10_000;
+
+/** The way of a report: store its windows, decide for what is due, answer with what should run. */
+@Injectable()
+export class ReportService {
+  private readonly seenAtMs = new Map<string, number>();
+
+  constructor(
+    @Inject(DataSource) private readonly source: DataSource,
+    @Inject(WindowWriter) private readonly writer: WindowWriter,
+    @Inject(DecisionService) private readonly decisions: DecisionService,
+    @Inject(AssignmentService) private readonly assignments: AssignmentService,
+    @Inject(Metrics) private readonly metrics: Metrics,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {}
+
+  async take(report: CheckedReport): Promise<ReportAnswer> {
+    const startedAt = performance.now();
+    const nowMs = Date.now();
+    const clockSkewMs = nowMs - report.sentAtMs;
+    const stored = await this.writer.write(report.instances.map((entry) => toBatch(entry, clockSkewMs)));
+    const mine = report.instances.map((entry) => stored.get(entry.instance));
+    const known = mine.filter((row): row is StoredInstance => row !== undefined);
+    const rejected = [...report.rejected, ...unknownOnes(report.instances, stored)];
+    await this.noteSeen(report.agent, clockSkewMs, nowMs);
+    const changed = await this.decideFor(known, nowMs);
+    const answer: ReportAnswer = {
+      accepted: known.map((row) => ({ instance: row.name, lastSeq: row.last_seq })),
+      rejected,
+      assignments: changed ? await this.currentAssignments(report.agent, known) : outstanding(known),
+      clockSkewMs,
+    };
+    for (const rejection of rejected) this.metrics.rejected(rejection.code);
+    this.metrics.reportAnswered(
+      known.reduce((sum, row) => sum + row.stored, 0),
+      (performance.now() - startedAt) / 1_000,
+    );
+    if (known.length === 0 && rejected.length > 0) throw nothingAccepted(rejected);
+    return answer;
+  }
+
+  /** The windows are safe by now: a failure to decide is logged and made good by the next report. */
+  private async decideFor(known: readonly StoredInstance[], nowMs: number): Promise<boolean> {
+    const due = known.filter(
+      (row) => row.evaluated_at === null || nowMs - row.evaluated_at.getTime() >= row.control_interval_ms,
+    );
+    try {
+      return await this.decisions.evaluate(
+        due.map((row) => row.instance_id),
+        nowMs,
+      );
+    } catch (error) {
+      this.logger.error({ event: "evaluation_failed", instances: due.length, err: error });
+      return false;
+    }
+  }
+
+  private async currentAssignments(
+    agent: string,
+    known: readonly StoredInstance[],
+  ): Promise<ReportAnswer["assignments"]> {
+    const { assignments } = await this.assignments.forAgent(agent);
+    const observed = new Map(known.map((row) => [row.name, row.observed_generation]));
+    return assignments.filter((assignment) => observed.get(assignment.instance) !== assignment.generation);
+  }
+
+  private async noteSeen(agent: string, clockSkewMs: number, nowMs: number): Promise<void> {
+    if ((this.seenAtMs.get(agent) ?? 0) > nowMs - SEEN_EVERY_MS) return;
+    if (this.seenAtMs.size >= MAX_AGENTS_REMEMBERED) this.seenAtMs.clear();
+    this.seenAtMs.set(agent, nowMs);
+    await this.source.query("UPDATE agents SET last_seen_at = $2, clock_skew_ms = $3 WHERE name = $1", [
+      agent,
+      new Date(nowMs),
+      clockSkewMs,
+    ]);
+  }
+}
+
+/**
+ * Brings a batch into the controller's time. Below SKEW_MS the difference is mostly the network's, and
+ * moving the windows by it would only make them jitter.
+ */
+function toBatch(entry: InstanceReport, clockSkewMs: number): WindowBatch {
+  const shiftMs = Math.abs(clockSkewMs) > SKEW_MS ? Math.round(clockSkewMs) : 0;
+  const windows: readonly Window[] =
+    shiftMs === 0
+      ? entry.windows
+      : entry.windows.map((window) => ({
+          ...window,
+          startAtMs: window.startAtMs + shiftMs,
+          endAtMs: window.endAtMs + shiftMs,
+        }));
+  return { instance: entry.instance, windows, observed: entry.observed, conditions: entry.conditions };
+}
+
+function unknownOnes(
+  entries: readonly InstanceReport[],
+  stored: ReadonlyMap<string, StoredInstance>,
+): Rejection[] {
+  return entries
+    .filter((entry) => !stored.has(entry.instance))
+    .map(({ instance }) => ({
+      instance,
+      code: "unknown_instance",
+      field: "instance",
+      detail: `Instance ${instance} is not registered, or was deleted; register it again.`,
+    }));
+}
+
+/** What the agent has not yet read back as running. */
+function outstanding(known: readonly StoredInstance[]): ReportAnswer["assignments"] {
+  return known.filter((row) => row.observed_generation !== row.generation).map(toAssignment);
+}
+
+function nothingAccepted(rejected: readonly Rejection[]): ProblemError {
+  const errors = rejected
+    .slice(0, 20)
+    .map((one) => ({ field: `${one.instance || "?"}.${one.field ?? ""}`, message: one.detail }));
+  return new ProblemError("nothing_accepted", rejected[0]!.detail, errors);
+}

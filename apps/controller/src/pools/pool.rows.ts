@@ -1,0 +1,53 @@
+import type { GuardConfig, PolicyConfig } from "@fulcrum/core/decision.js";
+import type { Limits, Mode, SloTarget } from "@fulcrum/core/nouns.js";
+import { Column, Entity, ForeignKey, Index, PrimaryColumn } from "typeorm";
+
+@Entity("pools")
+@Index("ux_pools_name", ["name"], { unique: true, where: "deleted_at IS NULL" })
+export class PoolRow {
+  @PrimaryColumn("uuid", { primaryKeyConstraintName: "pk_pools" })
+  id!: string;
+  @Column("text")
+  name!: string;
+  @Column("text")
+  model!: string;
+  @Column("text")
+  mode!: Mode;
+  @Column("jsonb")
+  policy!: PolicyConfig;
+  @Column("jsonb")
+  guards!: GuardConfig;
+  @Column("jsonb")
+  limits!: Partial<Limits>;
+  @Column("integer", { name: "control_interval_ms" })
+  controlIntervalMs!: number;
+  @Column("integer", { name: "lookback_ms" })
+  lookbackMs!: number;
+  @Column("boolean")
+  frozen!: boolean;
+  @Column("integer", { name: "slo_version" })
+  sloVersion!: number;
+  @Column("integer")
+  version!: number;
+  @Column("timestamptz", { name: "created_at" })
+  createdAt!: Date;
+  @Column("timestamptz", { name: "updated_at" })
+  updatedAt!: Date;
+  @Column("timestamptz", { name: "deleted_at", nullable: true })
+  deletedAt!: Date | null;
+}
+
+@Entity("slo_versions")
+export class SloVersionRow {
+  @PrimaryColumn("uuid", { name: "pool_id", primaryKeyConstraintName: "pk_slo_versions" })
+  @ForeignKey(() => PoolRow, { name: "fk_slo_versions_pool" })
+  poolId!: string;
+  @PrimaryColumn("integer", { primaryKeyConstraintName: "pk_slo_versions" })
+  version!: number;
+  @Column("jsonb")
+  slo!: SloTarget;
+  @Column("timestamptz", { name: "created_at" })
+  createdAt!: Date;
+  @Column("text", { name: "created_by" })
+  createdBy!: string;
+}

@@ -1,0 +1,48 @@
+/** The rules of a rollout, pure: what state the ranks' steps add up to, and how long each may take. */
+import type { RankStep } from "@fulcrum/contracts/agent-api.js";
+import type { ReconfigurationState } from "@fulcrum/contracts/resources.js";
+import type { RolloutConfig } from "../config.js";
+
+const ORDER: readonly RankStep[] = ["preparing", "ready", "switched", "verified"];
+
+/** Whether a rank that is at `from` learns something new from an acknowledgement of `to`. */
+export function isProgress(from: RankStep | null, to: RankStep): boolean {
+  if (to === "failed") return from !== "failed" && from !== "verified";
+  if (from === "failed") return false;
+  return ORDER.indexOf(to) > (from === null ? -1 : ORDER.indexOf(from));
+}
+
+/** A group is only as far as its slowest rank: all ranks of an instance move together (semi-PD §4.5). */
+export function stateOf(steps: readonly (RankStep | null)[], rankCount: number): ReconfigurationState {
+  if (steps.length < rankCount || steps.some((step) => step === null || step === "failed")) return "offered";
+  const slowest = Math.min(...steps.map((step) => ORDER.indexOf(step!)));
+  return ORDER[slowest] as ReconfigurationState;
+}
+
+/**
+ * How long a rollout may stay in a state before it is offered again. A driver that says how long it
+ * prepares gets three times that on top, since preparing runs beside live work.
+ */
+export function stepTimeoutMs(
+  state: ReconfigurationState,
+  config: RolloutConfig,
+  prepareMs: number | null,
+): number {
+  switch (state) {
+    case "offered":
+      return config.offerTimeoutMs;
+    case "preparing":
+      return config.prepareTimeoutMs + 3 * (prepareMs ?? 0);
+    case "ready":
+      return config.switchTimeoutMs;
+    case "switched":
+      return config.verifyTimeoutMs;
+    default:
+      return 0;
+  }
+}
+
+/** Back-off before the next attempt: doubled each time, at most a minute. */
+export function backoffMs(attempt: number, config: RolloutConfig): number {
+  return Math.min(config.retryBackoffMs * 2 ** (attempt - 1), 60_000);
+}

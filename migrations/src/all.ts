@@ -1,0 +1,5 @@
+import { CreateTables1764000000000 } from "./1764000000000-create-tables.js";
+import { CreateWindows1764000000001 } from "./1764000000001-create-windows.js";
+
+/** Every migration, oldest first; listed by hand, so that none is picked up by accident. */
+export const MIGRATIONS = [CreateTables1764000000000, CreateWindows1764000000001];
