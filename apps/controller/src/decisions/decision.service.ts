@@ -2,7 +2,7 @@ import { decide } from "@fulcrum/core/decide.js";
 import type { Decision, Snapshot } from "@fulcrum/core/decision.js";
 import { Inject, Injectable } from "@nestjs/common";
 import type { Logger } from "pino";
-import { DataSource } from "typeorm";
+import { DataSource, type EntityManager } from "typeorm";
 import { AssignmentService } from "../assignments/assignment.service.js";
 import { appendAudit, CONTROLLER } from "../audit/append-audit.js";
 import { CONFIG, type Config } from "../config.js";
@@ -10,6 +10,7 @@ import { uuidV7 } from "../db/uuid-v7.js";
 import { LOGGER } from "../obs/logger.js";
 import { Metrics } from "../obs/metrics.js";
 import { openReconfiguration } from "../reconfigurations/open-reconfiguration.js";
+import { ReconfigurationRow } from "../reconfigurations/reconfiguration.rows.js";
 import { ReconfigurationQueue } from "../reconfigurations/reconfiguration.queue.js";
 import { agentsOf } from "../reconfigurations/reconfiguration.service.js";
 import { type DecisionOutcome, DecisionRow, insertDecisions } from "./decision.row.js";
@@ -22,11 +23,19 @@ import { snapshotOf } from "./snapshot-of.js";
  */
 export const REPEAT_STORED_EVERY_MS = 60_000;
 
-interface Evaluated {
+interface Decided {
   readonly context: DecisionContext;
   readonly row: DecisionRow;
-  /** What makes two decisions say the same. */
-  readonly key: string;
+  /** What decide() itself took. */
+  readonly seconds: number;
+}
+
+interface Commit {
+  readonly context: DecisionContext;
+  readonly row: DecisionRow;
+  /** Null: another controller was first. */
+  readonly opened: ReconfigurationRow | null;
+  readonly agents: readonly string[];
 }
 
 /** Runs decide() for instances that are due and commits what comes out. */
@@ -45,100 +54,83 @@ export class DecisionService {
   async evaluate(instanceIds: readonly string[], nowMs: number): Promise<boolean> {
     if (instanceIds.length === 0) return false;
     const contexts = await loadContexts(this.source, instanceIds, nowMs);
-    let changed = false;
-    const evaluated: Evaluated[] = [];
-    for (const context of contexts) {
-      const snapshot = snapshotOf(context, nowMs);
-      const startedAt = performance.now();
-      const decision = decide(snapshot, context.policy, context.guards, nowMs);
-      const seconds = (performance.now() - startedAt) / 1_000;
-      const outcome = await this.conclude(context, snapshot, decision, nowMs);
-      changed ||= outcome.row.outcome === "applied";
-      evaluated.push(outcome);
-      this.metrics.decided(decision.kind, decision.reason, outcome.row.outcome, seconds);
-    }
+    const decided = contexts.map((context) => this.decide(context, nowMs));
+    const applied = await this.apply(
+      decided.filter(({ context, row }) => row.kind === "move" && context.mode === "enforce"),
+    );
+    const evaluated = decided.map((one) => ({ ...one, row: applied.get(one.row.id) ?? one.row }));
+    for (const { row, seconds } of evaluated)
+      this.metrics.decided(row.kind, row.reason, row.outcome, seconds);
     await this.remember(evaluated, nowMs);
-    return changed;
+    return evaluated.some(({ row }) => row.outcome === "applied");
   }
 
-  private async conclude(
-    context: DecisionContext,
-    snapshot: Snapshot,
-    decision: Decision,
-    nowMs: number,
-  ): Promise<Evaluated> {
-    const applies = decision.kind === "move" && context.mode === "enforce";
-    const row = applies
-      ? await this.apply(context, newRow(context, snapshot, decision, nowMs))
-      : newRow(context, snapshot, decision, nowMs);
-    const key = JSON.stringify([
-      row.kind,
-      row.reason,
-      row.outcome,
-      row.mode,
-      row.basedOnGeneration,
-      row.allocation,
-    ]);
-    return { context, row, key };
+  private decide(context: DecisionContext, nowMs: number): Decided {
+    const snapshot = snapshotOf(context, nowMs);
+    const startedAt = performance.now();
+    const decision = decide(snapshot, context.policy, context.guards, nowMs);
+    const seconds = (performance.now() - startedAt) / 1_000;
+    return { context, row: newRow(context, snapshot, decision, nowMs), seconds };
   }
 
-  /** Decision, allocation, rollout and audit in one transaction, on condition that the generation is still current. */
-  private async apply(context: DecisionContext, row: DecisionRow): Promise<DecisionRow> {
-    const applied = await this.source.transaction(async (manager) => {
-      const opened = await openReconfiguration(manager, {
-        poolId: context.poolId,
-        instanceId: context.instanceId,
-        decisionId: row.id,
-        kind: "decision",
-        reason: row.reason,
-        from: context.current,
-        to: row.allocation,
-        offerTimeoutMs: this.config.rollout.offerTimeoutMs,
-      });
-      if (!opened) return null;
-      const stored: DecisionRow = { ...row, outcome: "applied", generation: opened.generation };
-      await insertDecisions(manager, [stored]);
-      const agents = await agentsOf(manager, context.instanceId);
-      await appendAudit(manager, CONTROLLER, {
-        action: "decision.applied",
-        subject: `instance/${context.instance}`,
-        before: context.current,
-        after: {
-          decision: row.id,
-          reason: row.reason,
-          generation: opened.generation,
-          allocation: row.allocation,
-        },
-      });
-      return { stored, opened, agents };
+  /**
+   * Commits the moves of one report together, one fsync for all: each with its decision, allocation, rollout
+   * and audit row, and each on condition that its generation is still current. Answers with the rows as they
+   * came out, by id; losing the race is an outcome, not an error.
+   */
+  private async apply(moves: readonly Decided[]): Promise<ReadonlyMap<string, DecisionRow>> {
+    if (moves.length === 0) return new Map();
+    // Always in one order, so that two replicas that commit at once cannot wait for each other.
+    const ordered = [...moves].sort((a, b) => (a.context.instanceId < b.context.instanceId ? -1 : 1));
+    const commits = await this.source.transaction(async (manager) => {
+      const outcomes: Commit[] = [];
+      for (const move of ordered) outcomes.push(await this.commit(manager, move));
+      await insertDecisions(
+        manager,
+        outcomes.filter(({ opened }) => opened).map(({ row }) => row),
+      );
+      for (const { opened, context, row } of outcomes) if (opened) await auditMove(manager, context, row);
+      return outcomes;
     });
-    if (!applied) {
-      this.logger.info({
-        event: "decision_lost_race",
-        instance: context.instance,
-        generation: context.current.generation,
-      });
-      return { ...row, outcome: "lost_race" };
-    }
-    this.logger.info({
-      event: "decision_applied",
-      pool: context.pool,
-      instance: context.instance,
-      generation: applied.opened.generation,
+    for (const commit of commits) this.logCommit(commit);
+    this.queue.watch(
+      commits.flatMap(({ opened }) =>
+        opened ? [{ id: opened.id, deadlineMs: opened.deadlineAt.getTime() }] : [],
+      ),
+    );
+    const agents = new Set(commits.flatMap((commit) => commit.agents));
+    if (agents.size > 0) await this.assignments.announce([...agents]);
+    return new Map(commits.map(({ row }) => [row.id, row]));
+  }
+
+  private async commit(manager: EntityManager, { context, row }: Decided): Promise<Commit> {
+    const opened = await openReconfiguration(manager, {
+      poolId: context.poolId,
+      instanceId: context.instanceId,
+      decisionId: row.id,
+      kind: "decision",
       reason: row.reason,
-      message: row.message,
+      from: context.current,
+      to: row.allocation,
+      offerTimeoutMs: this.config.rollout.offerTimeoutMs,
     });
-    this.queue.watch([{ id: applied.opened.id, deadlineMs: applied.opened.deadlineAt.getTime() }]);
-    await this.assignments.announce(applied.agents);
-    return applied.stored;
+    if (!opened) return { context, row: { ...row, outcome: "lost_race" }, opened, agents: [] };
+    const agents = await agentsOf(manager, context.instanceId);
+    return { context, row: { ...row, outcome: "applied", generation: opened.generation }, opened, agents };
+  }
+
+  private logCommit({ context, row }: Commit): void {
+    const { outcome, generation, reason, message } = row;
+    const event = outcome === "applied" ? "decision_applied" : "decision_lost_race";
+    this.logger.info({ event, pool: context.pool, instance: context.instance, generation, reason, message });
   }
 
   /** Keeps what each policy learnt, and stores the decisions that say something new or were last stored long ago. */
-  private async remember(evaluated: readonly Evaluated[], nowMs: number): Promise<void> {
+  private async remember(evaluated: readonly Decided[], nowMs: number): Promise<void> {
     if (evaluated.length === 0) return;
-    const news = evaluated.filter(({ context, key, row }) => {
+    const news = evaluated.filter(({ context, row }) => {
       const repeats =
-        context.lastKey === key && (context.lastStoredAtMs ?? 0) > nowMs - REPEAT_STORED_EVERY_MS;
+        context.lastKey === keyOf(row) && (context.lastStoredAtMs ?? 0) > nowMs - REPEAT_STORED_EVERY_MS;
       return row.outcome === "applied" || !repeats;
     });
     const toInsert = news.filter(({ row }) => row.outcome !== "applied").map(({ row }) => row);
@@ -157,10 +149,24 @@ export class DecisionService {
         evaluated.map(({ context }) => context.instanceId),
         evaluated.map(({ row }) => (row.decision.state === null ? null : JSON.stringify(row.decision.state))),
         evaluated.map((one) => (stored.has(one) ? one.row.id : null)),
-        evaluated.map(({ key }) => key),
+        evaluated.map(({ row }) => keyOf(row)),
       ],
     );
   }
+}
+
+/** What makes two decisions say the same. */
+function keyOf(row: DecisionRow): string {
+  return JSON.stringify([row.kind, row.reason, row.outcome, row.mode, row.basedOnGeneration, row.allocation]);
+}
+
+async function auditMove(manager: EntityManager, context: DecisionContext, row: DecisionRow): Promise<void> {
+  await appendAudit(manager, CONTROLLER, {
+    action: "decision.applied",
+    subject: `instance/${context.instance}`,
+    before: context.current,
+    after: { decision: row.id, reason: row.reason, generation: row.generation, allocation: row.allocation },
+  });
 }
 
 function newRow(

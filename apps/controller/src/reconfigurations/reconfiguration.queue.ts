@@ -157,7 +157,7 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
       worker: new Worker(QUEUE, (job: Job<JobData, void, JobName>) => this.handle(job.name, job.data), {
         connection: working,
         concurrency: CONCURRENCY,
-      }) as unknown as JobWorker,
+      }),
     };
   }
 }
