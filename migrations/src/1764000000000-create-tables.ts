@@ -18,7 +18,7 @@ export class CreateTables1764000000000 implements MigrationInterface {
     await runner.query(`
       DROP TABLE audit, api_keys, reconfiguration_steps, reconfigurations, decisions,
                  instance_ranks, instance_signals, instances, agents, slo_versions, pools`);
-    await runner.query(`DROP FUNCTION audit_is_append_only()`);
+    await runner.query(`DROP FUNCTION append_audit, audit_is_append_only`);
   }
 }
 
@@ -210,6 +210,30 @@ const AUDIT = [
      prev_hash text NOT NULL,
      hash text NOT NULL,
      CONSTRAINT pk_audit PRIMARY KEY (seq))`,
+  // The chain's only writer. Rows are hashed where the last hash is known, so that the lock which keeps the
+  // chain in one line is held for one statement and the commit, not for round trips. A row's hash is that of
+  // '["<prev_hash>",<seq>,' || tail || ']', where tail is the rest of the row as JSON.
+  `CREATE FUNCTION append_audit(
+     ats timestamptz[], actors text[], key_ids uuid[], addresses text[], actions text[], subjects text[],
+     befores text[], afters text[], tails text[]) RETURNS void LANGUAGE plpgsql AS $$
+   DECLARE
+     last_seq bigint;
+     last_hash text;
+     next_hash text;
+   BEGIN
+     PERFORM pg_advisory_xact_lock(4702111);
+     SELECT seq, hash INTO last_seq, last_hash FROM audit ORDER BY seq DESC LIMIT 1;
+     last_seq := coalesce(last_seq, 0);
+     last_hash := coalesce(last_hash, repeat('0', 64));
+     FOR i IN 1 .. array_length(ats, 1) LOOP
+       last_seq := last_seq + 1;
+       next_hash := encode(sha256(convert_to('["' || last_hash || '",' || last_seq || ',' || tails[i] || ']', 'UTF8')), 'hex');
+       INSERT INTO audit (seq, at, actor, key_id, address, action, subject, before, after, prev_hash, hash)
+       VALUES (last_seq, ats[i], actors[i], key_ids[i], addresses[i], actions[i], subjects[i],
+               befores[i]::json, afters[i]::json, last_hash, next_hash);
+       last_hash := next_hash;
+     END LOOP;
+   END $$`,
   `CREATE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS
      $$ BEGIN RAISE EXCEPTION 'audit rows are only ever added'; END $$`,
   `CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE ON audit

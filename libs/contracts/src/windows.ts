@@ -7,16 +7,16 @@ const count = z.number().min(0).max(1e12);
 const share = z.number().min(0).max(1.05);
 const gauge = count.nullable();
 
-/** At most 64 bounds: SGLang ships 23, vLLM 22, finer sets rarely need 40. */
+/** Counts, the overflow included; as core's checkWindow. SGLang ships 24, vLLM 23, finer sets rarely need 40. */
 export const MAX_BUCKETS = 64;
 
 export const histogram = z
   .strictObject({
-    boundsMs: z.array(z.number().gt(0).max(1e9)).min(1).max(MAX_BUCKETS),
+    boundsMs: z.array(z.number().gt(0).max(1e9)).min(1).max(MAX_BUCKETS - 1),
     counts: z
       .array(z.int().min(0).max(1e12))
       .min(2)
-      .max(MAX_BUCKETS + 1),
+      .max(MAX_BUCKETS),
     sumMs: z.number().min(0).max(1e15),
   })
   .meta({

@@ -59,6 +59,8 @@ export interface Snapshot {
   readonly rolloutGeneration: number | null;
   /** When the current allocation was last seen in force on every rank; null: never changed. */
   readonly lastChangeAtMs: number | null;
+  /** After rollouts that were rolled back: nothing is tried before then, and the wait doubles each time. */
+  readonly coolDownUntilMs: number | null;
   /** Newest last, at most MAX_RECENT_MOVES. */
   readonly recentMoves: readonly Move[];
   readonly limits: Limits;
@@ -133,6 +135,7 @@ export type HoldReason =
   | "STALE_SIGNAL"
   | "MAD_SIGNAL"
   | "ROLLOUT_OPEN"
+  | "COOL_DOWN"
   | "DWELL"
   | "PINNED"
   | "FROZEN"

@@ -65,15 +65,15 @@ export class AssignmentService implements BeforeApplicationShutdown {
     for (;;) {
       // Listen before looking: a change that commits in between wakes us.
       const wait = this.hold(agent, untilMs, abandoned);
-      if (wait === null) return null;
       const current = await this.forAgent(agent).catch((error: unknown) => {
-        wait.cancel();
+        wait?.cancel();
         throw error;
       });
       if (current.etag !== etag) {
-        wait.cancel();
+        wait?.cancel();
         return current;
       }
+      if (wait === null) return null;
       if (Date.now() >= untilMs || this.closing || abandoned.aborted) {
         wait.cancel();
         return null;
@@ -84,6 +84,7 @@ export class AssignmentService implements BeforeApplicationShutdown {
 
   /** Wakes agents on every replica. Never fails: what is lost here is fetched with the next report. */
   async announce(agents: readonly string[]): Promise<void> {
+    if (agents.length === 0) return;
     this.release(agents);
     await this.wake.publish(agents).catch((error: unknown) => {
       this.logger.warn({ event: "wake_not_sent", agents: agents.length, err: error });

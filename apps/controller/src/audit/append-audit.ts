@@ -20,47 +20,44 @@ export interface AuditRecord {
 /** The first row's `prev_hash`. */
 export const GENESIS = "0".repeat(64);
 
-/** Any constant; it names the chain's lock among the database's advisory locks. */
-const CHAIN_LOCK = 4_702_111;
-
 /**
- * Appends one row to the chain, in the caller's transaction: the change and its record stand or fall
- * together. Writers queue on an advisory lock until the transaction ends, so append last.
+ * Appends rows to the chain, in the caller's transaction: a change and its record stand or fall together.
+ * Writers queue on the chain's lock until the transaction ends, so append once, as the last thing.
  */
-export async function appendAudit(manager: EntityManager, actor: Actor, record: AuditRecord): Promise<void> {
-  await manager.query("SELECT pg_advisory_xact_lock($1)", [CHAIN_LOCK]);
-  const [last] = await manager.query<{ seq: string; hash: string }[]>(
-    "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1",
-  );
-  const row = {
-    seq: Number(last?.seq ?? 0) + 1,
-    at: new Date().toISOString(),
-    actor: actor.name,
-    keyId: actor.keyId,
-    address: actor.address,
-    action: record.action,
-    subject: record.subject,
-    before: record.before ?? null,
-    after: record.after ?? null,
-    prevHash: last?.hash ?? GENESIS,
-  };
-  await manager.query(
-    `INSERT INTO audit (seq, at, actor, key_id, address, action, subject, before, after, prev_hash, hash)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-    [
-      row.seq,
-      row.at,
-      row.actor,
-      row.keyId,
-      row.address,
-      row.action,
-      row.subject,
-      JSON.stringify(row.before),
-      JSON.stringify(row.after),
-      row.prevHash,
-      auditHash(row),
-    ],
-  );
+export async function appendAudit(
+  manager: EntityManager,
+  actor: Actor,
+  ...records: readonly AuditRecord[]
+): Promise<void> {
+  if (records.length === 0) return;
+  const at = new Date().toISOString();
+  const rows = records.map((record) => ({
+    ...record,
+    before: JSON.stringify(record.before ?? null),
+    after: JSON.stringify(record.after ?? null),
+  }));
+  const all = <T>(value: T) => rows.map(() => value);
+  await manager.query("SELECT append_audit($1, $2, $3, $4, $5, $6, $7, $8, $9)", [
+    all(at),
+    all(actor.name),
+    all(actor.keyId),
+    all(actor.address),
+    rows.map((row) => row.action),
+    rows.map((row) => row.subject),
+    rows.map((row) => row.before),
+    rows.map((row) => row.after),
+    rows.map((row) => {
+      const head = JSON.stringify([
+        at,
+        actor.name,
+        actor.keyId,
+        actor.address,
+        row.action,
+        row.subject,
+      ]).slice(1, -1);
+      return `${head},${row.before},${row.after}`;
+    }),
+  ]);
 }
 
 /** SHA-256 over the row as one JSON array in a fixed order: anyone can recompute it from an export. */

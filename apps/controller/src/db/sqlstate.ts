@@ -25,6 +25,15 @@ export function violatesUnique(error: unknown, index?: string): boolean {
   return driver?.code === "23505" && (index === undefined || driver.constraint === index);
 }
 
+/**
+ * 22003 and 22008: a number or a time that no column holds; 22021 and 22P05: a NUL character in a text.
+ * Only a request brings such values, so they are its fault.
+ */
+export function isValueNotStorable(error: unknown): boolean {
+  const driver = ((error as { driverError?: unknown } | null)?.driverError ?? error) as { code?: unknown };
+  return typeof driver?.code === "string" && /^22(003|008|021|P05)$/.test(driver.code);
+}
+
 /** 40001 serialisation failure, 40P01 deadlock: the same transaction may be run again. */
 export function isRetryable(error: unknown): boolean {
   const driver = ((error as { driverError?: unknown } | null)?.driverError ?? error) as { code?: unknown };

@@ -9,12 +9,12 @@ import { CONFIG, type Config } from "../config.js";
 import { uuidV7 } from "../db/uuid-v7.js";
 import { LOGGER } from "../obs/logger.js";
 import { Metrics } from "../obs/metrics.js";
-import { openReconfiguration } from "../reconfigurations/open-reconfiguration.js";
-import { ReconfigurationRow } from "../reconfigurations/reconfiguration.rows.js";
+import { openReconfigurations } from "../reconfigurations/open-reconfiguration.js";
 import { ReconfigurationQueue } from "../reconfigurations/reconfiguration.queue.js";
 import { agentsOf } from "../reconfigurations/reconfiguration.service.js";
 import { type DecisionOutcome, DecisionRow, insertDecisions } from "./decision.row.js";
 import { type DecisionContext, loadContexts } from "./load-contexts.js";
+import { RecentWindows } from "./recent-windows.js";
 import { snapshotOf } from "./snapshot-of.js";
 
 /**
@@ -23,19 +23,18 @@ import { snapshotOf } from "./snapshot-of.js";
  */
 export const REPEAT_STORED_EVERY_MS = 60_000;
 
+/** An instance that is due, with what its report's write has told of it. */
+export interface DueInstance {
+  readonly id: string;
+  readonly lastSeq: number;
+  readonly lookbackMs: number;
+}
+
 interface Decided {
   readonly context: DecisionContext;
   readonly row: DecisionRow;
   /** What decide() itself took. */
   readonly seconds: number;
-}
-
-interface Commit {
-  readonly context: DecisionContext;
-  readonly row: DecisionRow;
-  /** Null: another controller was first. */
-  readonly opened: ReconfigurationRow | null;
-  readonly agents: readonly string[];
 }
 
 /** Runs decide() for instances that are due and commits what comes out. */
@@ -46,23 +45,45 @@ export class DecisionService {
     @Inject(CONFIG) private readonly config: Config,
     @Inject(AssignmentService) private readonly assignments: AssignmentService,
     @Inject(ReconfigurationQueue) private readonly queue: ReconfigurationQueue,
+    @Inject(RecentWindows) private readonly recent: RecentWindows,
     @Inject(Metrics) private readonly metrics: Metrics,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
-  /** Answers whether any allocation changed. */
-  async evaluate(instanceIds: readonly string[], nowMs: number): Promise<boolean> {
-    if (instanceIds.length === 0) return false;
-    const contexts = await loadContexts(this.source, instanceIds, nowMs);
+  /** Answers whether any allocation changed. `reporter` is told in the answer to its report and needs no waking. */
+  async evaluate(
+    due: readonly DueInstance[],
+    nowMs: number,
+    reporter: string | null = null,
+  ): Promise<boolean> {
+    if (due.length === 0) return false;
+    const contexts = await this.contextsOf(due, nowMs);
     const decided = contexts.map((context) => this.decide(context, nowMs));
     const applied = await this.apply(
       decided.filter(({ context, row }) => row.kind === "move" && context.mode === "enforce"),
+      reporter,
     );
     const evaluated = decided.map((one) => ({ ...one, row: applied.get(one.row.id) ?? one.row }));
     for (const { row, seconds } of evaluated)
       this.metrics.decided(row.kind, row.reason, row.outcome, seconds);
     await this.remember(evaluated, nowMs);
     return evaluated.some(({ row }) => row.outcome === "applied");
+  }
+
+  /** Windows come from memory where this replica holds them all, else from the database. */
+  private async contextsOf(due: readonly DueInstance[], nowMs: number): Promise<DecisionContext[]> {
+    const remembered = new Map(
+      due.map(({ id, lastSeq, lookbackMs }) => [id, this.recent.since(id, lastSeq, nowMs - lookbackMs)]),
+    );
+    const ids = due.map(({ id }) => id);
+    const unknown = ids.filter((id) => !remembered.get(id));
+    const contexts = await loadContexts(this.source, ids, unknown, nowMs);
+    return contexts.map((context) => {
+      const windows = remembered.get(context.instanceId);
+      if (windows) return { ...context, windows };
+      this.recent.seed(context.instanceId, context.lastSeq, nowMs - context.lookbackMs, context.windows);
+      return context;
+    });
   }
 
   private decide(context: DecisionContext, nowMs: number): Decided {
@@ -78,51 +99,67 @@ export class DecisionService {
    * and audit row, and each on condition that its generation is still current. Answers with the rows as they
    * came out, by id; losing the race is an outcome, not an error.
    */
-  private async apply(moves: readonly Decided[]): Promise<ReadonlyMap<string, DecisionRow>> {
+  private async apply(
+    moves: readonly Decided[],
+    reporter: string | null,
+  ): Promise<ReadonlyMap<string, DecisionRow>> {
     if (moves.length === 0) return new Map();
-    // Always in one order, so that two replicas that commit at once cannot wait for each other.
-    const ordered = [...moves].sort((a, b) => (a.context.instanceId < b.context.instanceId ? -1 : 1));
-    const commits = await this.source.transaction(async (manager) => {
-      const outcomes: Commit[] = [];
-      for (const move of ordered) outcomes.push(await this.commit(manager, move));
-      await insertDecisions(
-        manager,
-        outcomes.filter(({ opened }) => opened).map(({ row }) => row),
-      );
-      for (const { opened, context, row } of outcomes) if (opened) await auditMove(manager, context, row);
-      return outcomes;
+    const { opened, agents } = await this.source.transaction((manager) => this.commit(manager, moves));
+    const rows = moves.map(({ context, row }): DecisionRow => {
+      const rollout = opened.get(context.instanceId);
+      return rollout
+        ? { ...row, outcome: "applied", generation: rollout.generation }
+        : { ...row, outcome: "lost_race" };
     });
-    for (const commit of commits) this.logCommit(commit);
-    this.queue.watch(
-      commits.flatMap(({ opened }) =>
-        opened ? [{ id: opened.id, deadlineMs: opened.deadlineAt.getTime() }] : [],
-      ),
-    );
-    const agents = new Set(commits.flatMap((commit) => commit.agents));
-    if (agents.size > 0) await this.assignments.announce([...agents]);
-    return new Map(commits.map(({ row }) => [row.id, row]));
+    for (const row of rows) this.logCommit(row);
+    this.queue.watch([...opened.values()].map(({ deadlineAt }) => deadlineAt.getTime()));
+    await this.assignments.announce(agents.filter((agent) => agent !== reporter));
+    return new Map(rows.map((row) => [row.id, row]));
   }
 
-  private async commit(manager: EntityManager, { context, row }: Decided): Promise<Commit> {
-    const opened = await openReconfiguration(manager, {
+  private async commit(manager: EntityManager, moves: readonly Decided[]) {
+    // Always in one order, so that two replicas that commit at once cannot wait for each other.
+    const ordered = [...moves].sort((a, b) => (a.context.instanceId < b.context.instanceId ? -1 : 1));
+    const changes = ordered.map(({ context, row }) => ({
       poolId: context.poolId,
       instanceId: context.instanceId,
       decisionId: row.id,
-      kind: "decision",
+      kind: "decision" as const,
       reason: row.reason,
       from: context.current,
       to: row.allocation,
-      offerTimeoutMs: this.config.rollout.offerTimeoutMs,
-    });
-    if (!opened) return { context, row: { ...row, outcome: "lost_race" }, opened, agents: [] };
-    const agents = await agentsOf(manager, context.instanceId);
-    return { context, row: { ...row, outcome: "applied", generation: opened.generation }, opened, agents };
+    }));
+    const opened = await openReconfigurations(manager, changes, this.config.rollout.offerTimeoutMs);
+    const won = ordered.filter(({ context }) => opened.has(context.instanceId));
+    if (won.length === 0) return { opened, agents: [] };
+    const generationOf = (context: DecisionContext) => opened.get(context.instanceId)!.generation;
+    await insertDecisions(
+      manager,
+      won.map(({ context, row }) => ({
+        ...row,
+        outcome: "applied" as const,
+        generation: generationOf(context),
+      })),
+    );
+    const agents = await agentsOf(manager, ...won.map(({ context }) => context.instanceId));
+    const records = won.map(({ context, row }) => ({
+      action: "decision.applied",
+      subject: `instance/${context.instance}`,
+      before: context.current,
+      after: {
+        decision: row.id,
+        reason: row.reason,
+        generation: generationOf(context),
+        allocation: row.allocation,
+      },
+    }));
+    await appendAudit(manager, CONTROLLER, ...records);
+    return { opened, agents };
   }
 
-  private logCommit({ context, row }: Commit): void {
-    const { outcome, generation, reason, message } = row;
+  private logCommit({ instanceId, outcome, generation, reason, message }: DecisionRow): void {
     const event = outcome === "applied" ? "decision_applied" : "decision_lost_race";
-    this.logger.info({ event, pool: context.pool, instance: context.instance, generation, reason, message });
+    this.logger.info({ event, instance: instanceId, generation, reason, message });
   }
 
   /** Keeps what each policy learnt, and stores the decisions that say something new or were last stored long ago. */
@@ -158,15 +195,6 @@ export class DecisionService {
 /** What makes two decisions say the same. */
 function keyOf(row: DecisionRow): string {
   return JSON.stringify([row.kind, row.reason, row.outcome, row.mode, row.basedOnGeneration, row.allocation]);
-}
-
-async function auditMove(manager: EntityManager, context: DecisionContext, row: DecisionRow): Promise<void> {
-  await appendAudit(manager, CONTROLLER, {
-    action: "decision.applied",
-    subject: `instance/${context.instance}`,
-    before: context.current,
-    after: { decision: row.id, reason: row.reason, generation: row.generation, allocation: row.allocation },
-  });
 }
 
 function newRow(

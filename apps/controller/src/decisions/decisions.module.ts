@@ -2,12 +2,13 @@ import { Module } from "@nestjs/common";
 import { AssignmentsModule } from "../assignments/assignments.module.js";
 import { ReconfigurationsModule } from "../reconfigurations/reconfigurations.module.js";
 import { DecisionService } from "./decision.service.js";
+import { RecentWindows } from "./recent-windows.js";
 import { DecisionsController } from "./decisions.controller.js";
 
 @Module({
   imports: [ReconfigurationsModule, AssignmentsModule],
   controllers: [DecisionsController],
-  providers: [DecisionService],
-  exports: [DecisionService],
+  providers: [DecisionService, RecentWindows],
+  exports: [DecisionService, RecentWindows],
 })
 export class DecisionsModule {}

@@ -8,6 +8,7 @@ import type {
   Window,
 } from "@fulcrum/core/nouns.js";
 import type { DataSource } from "typeorm";
+import { MAX_WINDOWS } from "./recent-windows.js";
 
 /** What a decision needs to know of one instance, as it stands in the database. */
 export interface DecisionContext {
@@ -30,9 +31,13 @@ export interface DecisionContext {
   readonly pinnedUntilMs: number | null;
   readonly rolloutGeneration: number | null;
   readonly moves: readonly Move[];
+  /** Rollouts that were rolled back since the last one that was verified; null when there was none. */
+  readonly rollbacks: { readonly inARow: number; readonly lastAtMs: number } | null;
   readonly state: PolicyState | null;
   readonly lastKey: string | null;
   readonly lastStoredAtMs: number | null;
+  readonly lastSeq: number;
+  /** Since the lookback, oldest first. */
   readonly windows: readonly Window[];
 }
 
@@ -57,14 +62,15 @@ interface Row {
   pinned_until: Date | null;
   rollout_generation: number | null;
   moves: { atMs: number; generation: number; from: Allocation; to: Allocation }[] | null;
+  rollbacks: number;
+  last_rollback_at: Date | null;
   policy_state: PolicyState | null;
   last_decision_key: string | null;
   last_decision_at: Date | null;
+  last_seq: number;
   windows: Window[] | null;
 }
 
-/** Windows of one instance that a signal can be folded from; at one a second that is more than eight minutes. */
-const MAX_WINDOWS = 512;
 /** As core's MAX_RECENT_MOVES. */
 const MAX_MOVES = 64;
 
@@ -84,24 +90,32 @@ const CONTEXTS = `
                 WHERE r.instance_id = i.id
                   AND r.created_at > $2::timestamptz - make_interval(secs => (p.guards ->> 'flapWindowMs')::float8 / 1000)
                 ORDER BY r.generation DESC LIMIT ${MAX_MOVES}) m) AS moves,
+         s.last_seq::float8 AS last_seq, b.rollbacks, b.last_rollback_at,
          (SELECT json_agg(w.body ORDER BY w.seq)
           FROM (SELECT body, seq FROM windows w
-                WHERE w.instance_id = i.id
+                WHERE w.instance_id = i.id AND i.id = ANY($3::uuid[])
                   AND w.received_at > $2::timestamptz - make_interval(secs => p.lookback_ms / 1000.0)
                 ORDER BY w.seq DESC LIMIT ${MAX_WINDOWS}) w) AS windows
   FROM instances i
   JOIN pools p ON p.id = i.pool_id
   JOIN slo_versions v ON v.pool_id = p.id AND v.version = p.slo_version
   JOIN instance_signals s ON s.instance_id = i.id
+  CROSS JOIN LATERAL (
+    SELECT count(*)::int AS rollbacks, max(r.ended_at) AS last_rollback_at FROM reconfigurations r
+    WHERE r.instance_id = i.id AND r.state = 'rolled_back'
+      AND r.generation > coalesce((SELECT max(g.generation) FROM reconfigurations g
+                                   WHERE g.instance_id = i.id AND g.kind = 'decision' AND g.state = 'verified'), -1)) b
   LEFT JOIN reconfigurations o ON o.instance_id = i.id AND o.ended_at IS NULL
   WHERE i.id = ANY($1::uuid[]) AND i.deleted_at IS NULL`;
 
+/** Windows are read only of the instances in `withWindowsOf`. */
 export async function loadContexts(
   source: DataSource,
   instanceIds: readonly string[],
+  withWindowsOf: readonly string[],
   nowMs: number,
 ): Promise<DecisionContext[]> {
-  const rows = await source.query<Row[]>(CONTEXTS, [instanceIds, new Date(nowMs)]);
+  const rows = await source.query<Row[]>(CONTEXTS, [instanceIds, new Date(nowMs), withWindowsOf]);
   return rows.map(toContext);
 }
 
@@ -131,9 +145,13 @@ function toContext(row: Row): DecisionContext {
       prefillDeltaPct: move.to.split.prefillSmPct - move.from.split.prefillSmPct,
       decodeDeltaPct: move.to.split.decodeSmPct - move.from.split.decodeSmPct,
     })),
+    rollbacks: row.last_rollback_at
+      ? { inARow: row.rollbacks, lastAtMs: row.last_rollback_at.getTime() }
+      : null,
     state: row.policy_state,
     lastKey: row.last_decision_key,
     lastStoredAtMs: row.last_decision_at?.getTime() ?? null,
+    lastSeq: row.last_seq,
     windows: row.windows ?? [],
   };
 }

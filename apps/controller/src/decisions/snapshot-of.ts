@@ -3,6 +3,15 @@ import { summarise } from "@fulcrum/core/signal/summarise.js";
 import { narrowLimits } from "../pools/pool-settings.js";
 import type { DecisionContext } from "./load-contexts.js";
 
+/** The first wait after a rollback; doubled for each one in a row, at most 16-fold, as Attune does. */
+const COOL_DOWN_MS = 30_000;
+const MAX_DOUBLINGS = 4;
+
+function coolDownUntil({ rollbacks }: DecisionContext): number | null {
+  if (rollbacks === null) return null;
+  return rollbacks.lastAtMs + COOL_DOWN_MS * 2 ** Math.min(rollbacks.inARow - 1, MAX_DOUBLINGS);
+}
+
 /** Folds the context into what decide() is given, and what the decision's row keeps. */
 export function snapshotOf(context: DecisionContext, nowMs: number): Snapshot {
   const pinned = context.pinned && (context.pinnedUntilMs === null || context.pinnedUntilMs > nowMs);
@@ -13,6 +22,7 @@ export function snapshotOf(context: DecisionContext, nowMs: number): Snapshot {
     current: context.current,
     rolloutGeneration: context.rolloutGeneration,
     lastChangeAtMs: context.changedAtMs,
+    coolDownUntilMs: coolDownUntil(context),
     recentMoves: context.moves,
     limits: narrowLimits(context.driverLimits, context.poolLimits),
     hold: { pinned: pinned ? { untilAtMs: context.pinnedUntilMs } : null, frozen: context.frozen },

@@ -85,7 +85,11 @@ async function registerInstance(
   entry: InstanceEntry,
   actor: Actor,
 ): Promise<RegistrationAnswer["instances"][number] | Rejection> {
-  const pool = await manager.findOneBy(PoolRow, { name: entry.pool, deletedAt: IsNull() });
+  // Shared lock: a pool that is being deleted either takes the new instance with it or is gone.
+  const pool = await manager.findOne(PoolRow, {
+    where: { name: entry.pool, deletedAt: IsNull() },
+    lock: { mode: "pessimistic_read" },
+  });
   if (!pool) return reject(entry, "unknown_pool", "pool", `There is no pool ${entry.pool}; create it first.`);
   // Serialises the first registrations of one instance by several agents.
   await manager.query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [

@@ -9,7 +9,7 @@ import {
 import { PROBLEMS, type Problem, type ProblemCode } from "@fulcrum/contracts/problem.js";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Logger } from "pino";
-import { isDatabaseAway } from "../db/sqlstate.js";
+import { isDatabaseAway, isValueNotStorable } from "../db/sqlstate.js";
 import { LOGGER } from "../obs/logger.js";
 import { ProblemError, problemOf } from "./problem-error.js";
 
@@ -39,6 +39,10 @@ function toProblem(error: unknown, path: string | undefined): Problem {
   if (error instanceof ProblemError) return error.toProblem(path);
   if (isDatabaseAway(error))
     return problemOf("unavailable", "The database cannot be reached; try again.", { path });
+  if (isValueNotStorable(error)) {
+    const detail = "A value cannot be stored: a number or time out of range, or a text with a NUL character.";
+    return problemOf("invalid_request", detail, { path });
+  }
   const status = statusOf(error);
   const message = error instanceof Error ? error.message : String(error);
   if (status === 413) return problemOf("body_too_large", message, { path });

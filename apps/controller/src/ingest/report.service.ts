@@ -5,6 +5,7 @@ import type { Logger } from "pino";
 import { DataSource } from "typeorm";
 import { AssignmentService, toAssignment } from "../assignments/assignment.service.js";
 import { DecisionService } from "../decisions/decision.service.js";
+import { RecentWindows } from "../decisions/recent-windows.js";
 import { ProblemError } from "../http/problem-error.js";
 import { LOGGER } from "../obs/logger.js";
 import { Metrics } from "../obs/metrics.js";
@@ -25,6 +26,7 @@ export class ReportService {
     @Inject(DataSource) private readonly source: DataSource,
     @Inject(WindowWriter) private readonly writer: WindowWriter,
     @Inject(DecisionService) private readonly decisions: DecisionService,
+    @Inject(RecentWindows) private readonly recent: RecentWindows,
     @Inject(AssignmentService) private readonly assignments: AssignmentService,
     @Inject(Metrics) private readonly metrics: Metrics,
     @Inject(LOGGER) private readonly logger: Logger,
@@ -34,12 +36,14 @@ export class ReportService {
     const startedAt = performance.now();
     const nowMs = Date.now();
     const clockSkewMs = nowMs - report.sentAtMs;
-    const stored = await this.writer.write(report.instances.map((entry) => toBatch(entry, clockSkewMs)));
+    const batches = report.instances.map((entry) => toBatch(entry, clockSkewMs));
+    const stored = await this.writer.write(batches);
+    this.rememberWindows(batches, stored);
     const mine = report.instances.map((entry) => stored.get(entry.instance));
     const known = mine.filter((row): row is StoredInstance => row !== undefined);
     const rejected = [...report.rejected, ...unknownOnes(report.instances, stored)];
     await this.noteSeen(report.agent, clockSkewMs, nowMs);
-    const changed = await this.decideFor(known, nowMs);
+    const changed = await this.decideFor(report.agent, known, nowMs);
     const answer: ReportAnswer = {
       accepted: known.map((row) => ({ instance: row.name, lastSeq: row.last_seq })),
       rejected,
@@ -55,15 +59,26 @@ export class ReportService {
     return answer;
   }
 
+  private rememberWindows(
+    batches: readonly WindowBatch[],
+    stored: ReadonlyMap<string, StoredInstance>,
+  ): void {
+    for (const { instance, windows } of batches) {
+      const row = stored.get(instance);
+      if (row) this.recent.append(row.instance_id, row.previous_seq, windows, row.lookback_ms);
+    }
+  }
+
   /** The windows are safe by now: a failure to decide is logged and made good by the next report. */
-  private async decideFor(known: readonly StoredInstance[], nowMs: number): Promise<boolean> {
+  private async decideFor(agent: string, known: readonly StoredInstance[], nowMs: number): Promise<boolean> {
     const due = known.filter(
       (row) => row.evaluated_at === null || nowMs - row.evaluated_at.getTime() >= row.control_interval_ms,
     );
     try {
       return await this.decisions.evaluate(
-        due.map((row) => row.instance_id),
+        due.map((row) => ({ id: row.instance_id, lastSeq: row.last_seq, lookbackMs: row.lookback_ms })),
         nowMs,
+        agent,
       );
     } catch (error) {
       this.logger.error({ event: "evaluation_failed", instances: due.length, err: error });

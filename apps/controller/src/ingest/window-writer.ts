@@ -15,10 +15,12 @@ export interface WindowBatch {
 /** What the database knows of an instance once its windows are stored. */
 export interface StoredInstance extends AssignmentRow {
   readonly instance_id: string;
+  readonly previous_seq: number;
   readonly last_seq: number;
   readonly stored: number;
   readonly evaluated_at: Date | null;
   readonly control_interval_ms: number;
+  readonly lookback_ms: number;
   readonly observed_generation: number | null;
 }
 
@@ -128,10 +130,11 @@ const STORE = `
         conditions = string_to_array(t.conditions, ',')
     FROM head h JOIN news t ON t.name = h.name LEFT JOIN newest n ON n.instance_id = h.id
     WHERE s.instance_id = h.id
-    RETURNING s.instance_id, s.last_seq::float8 AS last_seq, s.evaluated_at,
+    RETURNING s.instance_id, h.last_seq::float8 AS previous_seq, s.last_seq::float8 AS last_seq, s.evaluated_at,
               (s.observed ->> 'generation')::int AS observed_generation, coalesce(n.stored, 0) AS stored
   )
-  SELECT m.*, i.name, i.generation, i.attempt, i.allocation, i.issue_reason, i.issued_at, p.control_interval_ms
+  SELECT m.*, i.name, i.generation, i.attempt, i.allocation, i.issue_reason, i.issued_at,
+         p.control_interval_ms, p.lookback_ms
   FROM moved m JOIN instances i ON i.id = m.instance_id JOIN pools p ON p.id = i.pool_id`;
 
 function toParameters(batches: readonly WindowBatch[]): unknown[] {

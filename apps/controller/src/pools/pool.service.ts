@@ -91,6 +91,7 @@ export class PoolService {
       if (version !== null && version !== row.version) throw stale(`Pool ${name}`, row.version);
       const before = await this.toPool(manager, row);
       const now = new Date();
+      await lockInstancesOf(manager, row.id);
       await manager.query(
         "DELETE FROM instance_signals WHERE instance_id IN (SELECT id FROM instances WHERE pool_id = $1)",
         [row.id],
@@ -214,13 +215,27 @@ export async function findPool(manager: EntityManager, name: string): Promise<Po
   return row;
 }
 
+/** Not FOR UPDATE: rows that refer to the pool may be added meanwhile, or a decision would wait for us and we for it. */
 async function lockPool(manager: EntityManager, name: string): Promise<PoolRow> {
   const row = await manager.findOne(PoolRow, {
     where: { name, deletedAt: IsNull() },
-    lock: { mode: "pessimistic_write" },
+    lock: { mode: "for_no_key_update" },
   });
   if (!row) throw new ProblemError("not_found", `There is no pool ${name}.`);
   return row;
+}
+
+/** In the order in which decisions, acknowledgements and reports lock them too: nobody waits in a circle. */
+async function lockInstancesOf(manager: EntityManager, poolId: string): Promise<void> {
+  await manager.query(
+    "SELECT 1 FROM instances WHERE pool_id = $1 AND deleted_at IS NULL ORDER BY id FOR NO KEY UPDATE",
+    [poolId],
+  );
+  await manager.query(
+    `SELECT 1 FROM instance_signals WHERE instance_id IN (SELECT id FROM instances WHERE pool_id = $1)
+     ORDER BY instance_id FOR UPDATE`,
+    [poolId],
+  );
 }
 
 function toSloVersion(pool: PoolRow, row: SloVersionRow): SloVersion {

@@ -1,21 +1,30 @@
-import type { Ack, AckAnswer, AckOutcome, AckRequest, RankStep } from "@fulcrum/contracts/agent-api.js";
+import type { Ack, AckAnswer, AckOutcome, AckRequest } from "@fulcrum/contracts/agent-api.js";
 import { Inject, Injectable } from "@nestjs/common";
-import { DataSource, type EntityManager, IsNull } from "typeorm";
+import { DataSource, type EntityManager } from "typeorm";
 import { AssignmentService } from "../assignments/assignment.service.js";
+import { appendAudit, CONTROLLER } from "../audit/append-audit.js";
 import { CONFIG, type Config } from "../config.js";
-import { InstanceRow } from "../fleet/fleet.rows.js";
-import { addStep } from "./open-reconfiguration.js";
-import { type Aftermath, lockInstance, NOTHING, ReconfigurationService } from "./reconfiguration.service.js";
-import { ReconfigurationRow } from "./reconfiguration.rows.js";
+import type { InstanceRow } from "../fleet/fleet.rows.js";
+import { type AckState, loadAckStates, saveRanks, saveStates } from "./ack-state.js";
+import { addSteps, type NewStep } from "./open-reconfiguration.js";
 import { ReconfigurationQueue } from "./reconfiguration.queue.js";
+import type { ReconfigurationRow } from "./reconfiguration.rows.js";
+import { type Aftermath, ReconfigurationService } from "./reconfiguration.service.js";
 import { backoffMs, isProgress, stateOf, stepTimeoutMs } from "./rollout.js";
 
-interface RankRow {
-  readonly rank: number;
-  readonly generation: number;
-  readonly attempt: number;
-  readonly step: RankStep | null;
-  readonly agent: string;
+interface Progress {
+  readonly instance: InstanceRow;
+  readonly open: ReconfigurationRow;
+}
+
+/** What a request's acknowledgements add up to; written in a fixed number of statements. */
+interface Gathered {
+  readonly outcomes: AckOutcome[];
+  readonly said: { instance: InstanceRow; ack: Ack }[];
+  readonly steps: NewStep[];
+  readonly moved: Map<string, ReconfigurationRow>;
+  readonly verified: Map<string, Progress>;
+  readonly failed: { progress: Progress; ack: Ack }[];
 }
 
 /** Takes what agents say of each rank's progress. Repeats and stragglers do no harm. */
@@ -29,127 +38,128 @@ export class AckService {
     @Inject(AssignmentService) private readonly assignments: AssignmentService,
   ) {}
 
-  async acknowledge(request: AckRequest): Promise<AckAnswer> {
-    const results: AckAnswer["results"] = [];
-    for (const ack of request.acks) {
-      const { outcome, aftermath } = await this.source.transaction((manager) =>
-        this.take(manager, request.agent, ack),
-      );
-      results.push({ instance: ack.instance, rank: ack.rank, generation: ack.generation, outcome });
-      this.queue.watch(aftermath.watch);
-      if (aftermath.wake.length > 0) await this.assignments.announce(aftermath.wake);
-    }
-    return { results };
+  /** All acknowledgements of a request stand in one transaction; they are taken and answered in the order given. */
+  async acknowledge({ agent, acks }: AckRequest): Promise<AckAnswer> {
+    const { outcomes, aftermaths } = await this.source.transaction(async (manager) => {
+      const now = new Date();
+      const states = await loadAckStates(manager, [...new Set(acks.map((ack) => ack.instance))]);
+      const gathered = this.gather(states, agent, acks, now);
+      return { outcomes: gathered.outcomes, aftermaths: await this.write(manager, gathered, now) };
+    });
+    this.queue.watch(aftermaths.flatMap(({ watch }) => watch));
+    const wake = new Set(aftermaths.flatMap((aftermath) => aftermath.wake));
+    if (wake.size > 0) await this.assignments.announce([...wake]);
+    return {
+      results: acks.map(({ instance, rank, generation }, i) => ({
+        instance,
+        rank,
+        generation,
+        outcome: outcomes[i]!,
+      })),
+    };
   }
 
-  private async take(
-    manager: EntityManager,
+  private gather(
+    states: ReadonlyMap<string, AckState>,
+    agent: string,
+    acks: readonly Ack[],
+    now: Date,
+  ): Gathered {
+    const gathered: Gathered = {
+      outcomes: [],
+      said: [],
+      steps: [],
+      moved: new Map(),
+      verified: new Map(),
+      failed: [],
+    };
+    for (const ack of acks)
+      gathered.outcomes.push(this.take(gathered, states.get(ack.instance), agent, ack, now));
+    return gathered;
+  }
+
+  private take(
+    gathered: Gathered,
+    state: AckState | undefined,
     agent: string,
     ack: Ack,
-  ): Promise<{ outcome: AckOutcome; aftermath: Aftermath }> {
-    const known = await manager.findOne(InstanceRow, {
-      where: { name: ack.instance, deletedAt: IsNull() },
-      select: { id: true },
-    });
-    const instance = known ? await lockInstance(manager, known.id) : null;
-    if (!instance) return nothing("unknown");
-    const ranks = await ranksOf(manager, instance.id);
-    const rank = ranks.find((row) => row.rank === ack.rank && row.agent === agent);
-    if (!rank) return nothing("unknown");
-    if (ack.generation !== instance.generation) return nothing("stale");
-    const open = await manager.findOneBy(ReconfigurationRow, { instanceId: instance.id, endedAt: IsNull() });
+    now: Date,
+  ): AckOutcome {
+    const rank = state?.ranks.find((one) => one.rank === ack.rank && one.agent === agent);
+    if (!state || !rank) return "unknown";
+    const { instance, open } = state;
+    if (ack.generation !== instance.generation) return "stale";
     // After a restart an agent says again what runs; nothing is open, and nothing changes.
     if (!open) {
-      await setRank(manager, instance.id, ack);
-      return nothing("repeat");
+      gathered.said.push({ instance, ack });
+      return "repeat";
     }
-    if (ack.attempt !== open.attempt) return nothing("stale");
-    if (!isProgress(rank.step, ack.step)) return nothing("repeat");
-    await setRank(manager, instance.id, ack);
-    const aftermath = await this.moveOn(manager, instance, open, ack, ranks);
-    return { outcome: "applied", aftermath };
-  }
-
-  private async moveOn(
-    manager: EntityManager,
-    instance: InstanceRow,
-    open: ReconfigurationRow,
-    ack: Ack,
-    ranks: readonly RankRow[],
-  ): Promise<Aftermath> {
-    const now = new Date();
-    const detail = ack.failure ? `${ack.failure.code}: ${ack.failure.message}` : null;
-    await addStep(manager, open, {
+    if (ack.attempt !== open.attempt) return "stale";
+    if (!isProgress(rank.step, ack.step)) return "repeat";
+    gathered.said.push({ instance, ack });
+    gathered.steps.push({
+      of: open,
       at: now,
       step: ack.step,
       rank: ack.rank,
       delivered: ack.delivered,
-      detail,
+      detail: failureOf(ack),
     });
-    if (ack.step === "failed")
-      return this.fail(manager, instance, open, detail ?? "failed", ack.failure?.retryable ?? false);
-    const steps = ranks.map((row) => (row.rank === ack.rank ? ack.step : row.step));
-    const state = stateOf(steps, instance.rankCount);
-    if (state === "verified") {
-      await this.reconfigurations.complete(manager, instance, open, now);
-      return NOTHING;
+    rank.step = ack.step;
+    this.moveOn(gathered, state, { instance, open }, ack, now);
+    return "applied";
+  }
+
+  private moveOn(gathered: Gathered, state: AckState, progress: Progress, ack: Ack, now: Date): void {
+    const { instance, open } = progress;
+    if (ack.step === "failed") {
+      gathered.failed.push({ progress, ack });
+      state.open = null;
+      return;
     }
-    if (state !== open.state) {
-      const timeoutMs = stepTimeoutMs(state, this.config.rollout, instance.capabilities.prepareMs);
-      await manager.update(
-        ReconfigurationRow,
-        { id: open.id },
-        { state, deadlineAt: new Date(now.getTime() + timeoutMs) },
-      );
+    const steps = state.ranks.map(({ step }) => step);
+    const next = stateOf(steps, instance.rankCount);
+    if (next === "verified") {
+      gathered.verified.set(open.id, progress);
+      gathered.moved.delete(open.id);
+      state.open = null;
+      return;
     }
-    return NOTHING;
+    // A rank that has failed already made the appointment for the next attempt; the others do not move it.
+    if (next === open.state || steps.includes("failed")) return;
+    const timeoutMs = stepTimeoutMs(next, this.config.rollout, instance.capabilities.prepareMs);
+    open.state = next;
+    open.deadlineAt = new Date(now.getTime() + timeoutMs);
+    gathered.moved.set(open.id, open);
+  }
+
+  private async write(manager: EntityManager, gathered: Gathered, now: Date): Promise<Aftermath[]> {
+    await saveRanks(manager, gathered.said, now);
+    await addSteps(manager, gathered.steps);
+    await saveStates(manager, gathered.moved.values());
+    const watch = [...gathered.moved.values()].map(({ deadlineAt }) => deadlineAt.getTime());
+    const verified = await this.reconfigurations.complete(manager, [...gathered.verified.values()], now);
+    const aftermaths: Aftermath[] = [{ ...verified, watch }];
+    for (const { progress, ack } of gathered.failed) aftermaths.push(await this.fail(manager, progress, ack));
+    await appendAudit(manager, CONTROLLER, ...aftermaths.flatMap(({ audit }) => audit));
+    return aftermaths;
   }
 
   /** A failure that may pass is offered again after a back-off; any other ends the rollout at once. */
-  private async fail(
-    manager: EntityManager,
-    instance: InstanceRow,
-    open: ReconfigurationRow,
-    why: string,
-    retryable: boolean,
-  ): Promise<Aftermath> {
-    if (!retryable || open.attempt >= this.config.rollout.maxAttempts) {
+  private async fail(manager: EntityManager, { instance, open }: Progress, ack: Ack): Promise<Aftermath> {
+    const why = failureOf(ack) ?? "failed";
+    if (!ack.failure?.retryable || open.attempt >= this.config.rollout.maxAttempts) {
       return this.reconfigurations.giveUp(manager, instance, open, why);
     }
-    const deadlineMs = Date.now() + backoffMs(open.attempt, this.config.rollout);
-    await manager.update(
-      ReconfigurationRow,
-      { id: open.id },
-      { failure: why, deadlineAt: new Date(deadlineMs) },
+    return this.reconfigurations.retryLater(
+      manager,
+      open,
+      why,
+      Date.now() + backoffMs(open.attempt, this.config.rollout),
     );
-    return { watch: [{ id: open.id, deadlineMs }], wake: [] };
   }
 }
 
-function nothing(outcome: AckOutcome): { outcome: AckOutcome; aftermath: Aftermath } {
-  return { outcome, aftermath: NOTHING };
-}
-
-async function ranksOf(manager: EntityManager, instanceId: string): Promise<RankRow[]> {
-  return manager.query<RankRow[]>(
-    `SELECT r.rank, r.generation, r.attempt, r.step, a.name AS agent
-     FROM instance_ranks r JOIN agents a ON a.id = r.agent_id WHERE r.instance_id = $1 ORDER BY r.rank`,
-    [instanceId],
-  );
-}
-
-async function setRank(manager: EntityManager, instanceId: string, ack: Ack): Promise<void> {
-  await manager.query(
-    `UPDATE instance_ranks SET generation = $3, attempt = $4, step = $5, delivered = $6, updated_at = $7
-     WHERE instance_id = $1 AND rank = $2`,
-    [
-      instanceId,
-      ack.rank,
-      ack.generation,
-      ack.attempt,
-      ack.step,
-      ack.delivered ? JSON.stringify(ack.delivered) : null,
-      new Date(),
-    ],
-  );
+function failureOf(ack: Ack): string | null {
+  return ack.failure ? `${ack.failure.code}: ${ack.failure.message}` : null;
 }

@@ -1,5 +1,5 @@
 import type { Allocation, GeneratedAllocation } from "@fulcrum/core/nouns.js";
-import type { EntityManager } from "typeorm";
+import { type EntityManager, In, IsNull } from "typeorm";
 import { uuidV7 } from "../db/uuid-v7.js";
 import { ReconfigurationRow, ReconfigurationStepRow } from "./reconfiguration.rows.js";
 
@@ -12,84 +12,132 @@ export interface NewReconfiguration {
   /** What was asked until now; its generation is the one the change was based on. */
   readonly from: GeneratedAllocation;
   readonly to: Allocation;
-  readonly offerTimeoutMs: number;
 }
 
 /**
- * Makes `to` the allocation of generation `from.generation + 1`, on condition that the generation is
- * still `from.generation`; ends an unfinished rollout as superseded. Null when another was first.
- * Runs in the caller's transaction.
+ * Makes each `to` the allocation of generation `from.generation + 1`, on condition that the generation is
+ * still `from.generation`; ends unfinished rollouts as superseded. Answers with the rollouts that were
+ * opened, by instance; where another was first there is none. Runs in the caller's transaction, in a fixed
+ * number of statements, and locks instances in the order of `changes`, at most one per instance.
  */
-export async function openReconfiguration(
+export async function openReconfigurations(
   manager: EntityManager,
-  change: NewReconfiguration,
-): Promise<ReconfigurationRow | null> {
+  changes: readonly NewReconfiguration[],
+  offerTimeoutMs: number,
+): Promise<ReadonlyMap<string, ReconfigurationRow>> {
   const now = new Date();
-  const generation = change.from.generation + 1;
-  const [, moved] = await manager.query<[unknown, number]>(
-    `UPDATE instances SET generation = $3, attempt = 1, allocation = $4, issued_at = $5, issue_reason = $6
-     WHERE id = $1 AND generation = $2 AND deleted_at IS NULL`,
-    [change.instanceId, change.from.generation, generation, JSON.stringify(change.to), now, change.reason],
-  );
-  if (moved === 0) return null;
-  await supersede(manager, change.instanceId, generation, now);
+  const won = await moveGenerations(manager, changes, now);
+  const rows = changes
+    .filter((change) => won.has(change.instanceId))
+    .map((change) => newRow(change, now, offerTimeoutMs));
+  if (rows.length === 0) return new Map();
+  await supersedeOpen(manager, rows, now);
   await manager.query(
-    `UPDATE instance_ranks SET generation = $2, attempt = 1, step = NULL, delivered = NULL, updated_at = $3
-     WHERE instance_id = $1`,
-    [change.instanceId, generation, now],
+    `UPDATE instance_ranks r SET generation = t.generation, attempt = 1, step = NULL, delivered = NULL, updated_at = $3
+     FROM unnest($1::uuid[], $2::int[]) AS t(instance_id, generation) WHERE r.instance_id = t.instance_id`,
+    [rows.map((row) => row.instanceId), rows.map((row) => row.generation), now],
   );
-  const row: ReconfigurationRow = {
+  await manager.insert(ReconfigurationRow, rows);
+  await addSteps(
+    manager,
+    rows.map((row) => ({ of: row, at: now, step: "offered" })),
+  );
+  return new Map(rows.map((row) => [row.instanceId, row]));
+}
+
+export interface NewStep {
+  readonly of: Pick<ReconfigurationRow, "id" | "attempt">;
+  readonly at: Date;
+  readonly step: string;
+  readonly rank?: number;
+  readonly delivered?: Allocation | null;
+  readonly detail?: string | null;
+}
+
+export async function addSteps(manager: EntityManager, steps: readonly NewStep[]): Promise<void> {
+  if (steps.length === 0) return;
+  await manager.insert(
+    ReconfigurationStepRow,
+    steps.map(({ of, at, step, rank, delivered, detail }) => ({
+      reconfigurationId: of.id,
+      at,
+      rank: rank ?? null,
+      attempt: of.attempt,
+      step,
+      delivered: delivered ?? null,
+      detail: detail ?? null,
+    })),
+  );
+}
+
+/** The compare-and-set: which instances were still at the generation that the change was based on. */
+async function moveGenerations(
+  manager: EntityManager,
+  changes: readonly NewReconfiguration[],
+  now: Date,
+): Promise<ReadonlySet<string>> {
+  const ids = changes.map((change) => change.instanceId);
+  const [moved] = await manager.query<[{ id: string }[], number]>(
+    // Locked in the given order first: an UPDATE … FROM takes its rows in whatever order the plan has.
+    `WITH t AS (
+       SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[])
+         WITH ORDINALITY AS t(id, generation, allocation, reason, n)
+     ), locked AS MATERIALIZED (
+       SELECT i.id FROM t JOIN instances i ON i.id = t.id ORDER BY t.n FOR UPDATE OF i
+     )
+     UPDATE instances i
+     SET generation = t.generation + 1, attempt = 1, allocation = t.allocation::jsonb, issued_at = $5, issue_reason = t.reason
+     FROM t JOIN locked USING (id)
+     WHERE i.id = t.id AND i.generation = t.generation AND i.deleted_at IS NULL
+     RETURNING i.id`,
+    [
+      ids,
+      changes.map(({ from }) => from.generation),
+      changes.map(({ to }) => JSON.stringify(to)),
+      changes.map(({ reason }) => reason),
+      now,
+    ],
+  );
+  return new Set(moved.map((row) => row.id));
+}
+
+function newRow(change: NewReconfiguration, now: Date, offerTimeoutMs: number): ReconfigurationRow {
+  return {
     id: uuidV7(),
     poolId: change.poolId,
     instanceId: change.instanceId,
     decisionId: change.decisionId,
     kind: change.kind,
     state: "offered",
-    generation,
+    generation: change.from.generation + 1,
     attempt: 1,
     fromAllocation: change.from,
     toAllocation: change.to,
     failure: null,
-    deadlineAt: new Date(now.getTime() + change.offerTimeoutMs),
+    deadlineAt: new Date(now.getTime() + offerTimeoutMs),
     createdAt: now,
     endedAt: null,
   };
-  await manager.insert(ReconfigurationRow, row);
-  await addStep(manager, row, { at: now, step: "offered" });
-  return row;
 }
 
-export async function addStep(
+async function supersedeOpen(
   manager: EntityManager,
-  row: Pick<ReconfigurationRow, "id" | "attempt">,
-  step: { at: Date; step: string; rank?: number; delivered?: Allocation | null; detail?: string | null },
-): Promise<void> {
-  await manager.insert(ReconfigurationStepRow, {
-    reconfigurationId: row.id,
-    at: step.at,
-    rank: step.rank ?? null,
-    attempt: row.attempt,
-    step: step.step,
-    delivered: step.delivered ?? null,
-    detail: step.detail ?? null,
-  });
-}
-
-async function supersede(
-  manager: EntityManager,
-  instanceId: string,
-  generation: number,
+  newer: readonly ReconfigurationRow[],
   now: Date,
 ): Promise<void> {
-  const open = await manager
-    .createQueryBuilder(ReconfigurationRow, "row")
-    .where("row.instanceId = :instanceId AND row.endedAt IS NULL", { instanceId })
-    .getOne();
-  if (!open) return;
-  await manager.update(
-    ReconfigurationRow,
-    { id: open.id },
-    { state: "superseded", endedAt: now, failure: `superseded by generation ${generation}` },
-  );
-  await addStep(manager, open, { at: now, step: "superseded", detail: `by generation ${generation}` });
+  const open = await manager.findBy(ReconfigurationRow, {
+    instanceId: In(newer.map((row) => row.instanceId)),
+    endedAt: IsNull(),
+  });
+  for (const row of open) {
+    const generation = newer.find(({ instanceId }) => instanceId === row.instanceId)?.generation;
+    await manager.update(
+      ReconfigurationRow,
+      { id: row.id },
+      { state: "superseded", endedAt: now, failure: `superseded by generation ${generation}` },
+    );
+    await addSteps(manager, [
+      { of: row, at: now, step: "superseded", detail: `by generation ${generation}` },
+    ]);
+  }
 }

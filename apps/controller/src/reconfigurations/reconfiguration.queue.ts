@@ -20,17 +20,20 @@ import { LOGGER } from "../obs/logger.js";
 import { ReconfigurationService } from "./reconfiguration.service.js";
 
 const QUEUE = "reconfigurations";
-/** Finds rollouts whose watch was lost with the queue, and so bounds how long such a loss can delay. */
+/**
+ * How often each replica looks, by a timer of its own, for rollouts whose watch was lost with the queue:
+ * bounds how long such a loss can delay. Not a job: it would be lost with the others.
+ */
 const SWEEP_EVERY_MS = 5_000;
+/** Deadlines are looked at in steps of this, so that a fleet that moves at once costs a job, not a job each. */
+const SLOT_MS = 250;
 const HOUSEKEEPING_EVERY_MS = 600_000;
 /** Jobs wait on locks more than they compute. */
 const CONCURRENCY = 8;
 
 /** The catalogue: a job carries a key, never a fact; the handler reads everything again. */
-type JobName = "watch" | "sweep" | "housekeeping";
-interface JobData {
-  readonly id?: string;
-}
+type JobName = "watch" | "housekeeping";
+type JobData = Record<string, never>;
 // Both backends carry the same classes; only their connections differ in type.
 type JobQueue = Queue<JobData, void, JobName>;
 type JobWorker = Worker<JobData, void, JobName>;
@@ -44,6 +47,8 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
   private queue: JobQueue | null = null;
   private worker: JobWorker | null = null;
   private readonly connections: Redis[] = [];
+  private readonly queuedSlots = new Set<number>();
+  private sweeping: { readonly timer: NodeJS.Timeout; running: Promise<void> | null } | null = null;
 
   constructor(
     @Inject(CONFIG) private readonly config: Config,
@@ -62,17 +67,73 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
       this.logger.warn({
         event: "job_failed",
         job: job?.name,
-        id: job?.data?.id,
         attempt: job?.attemptsMade,
         err: error,
       });
     });
     await queue.waitUntilReady();
-    await queue.upsertJobScheduler(
-      "sweep",
-      { every: SWEEP_EVERY_MS },
-      { name: "sweep", data: {}, opts: ONCE },
-    );
+    await this.scheduleHousekeeping(queue);
+    const sweeping = {
+      running: null as Promise<void> | null,
+      timer: setInterval(() => {
+        sweeping.running ??= this.sweep(queue)
+          .catch((error: unknown) => this.logger.warn({ event: "sweep_failed", err: error }))
+          .finally(() => (sweeping.running = null));
+      }, SWEEP_EVERY_MS),
+    };
+    this.sweeping = sweeping;
+  }
+
+  /** Ends the worker after the job in hand; Postgres still holds every deadline. */
+  async beforeApplicationShutdown(): Promise<void> {
+    clearInterval(this.sweeping?.timer);
+    await this.sweeping?.running;
+    await this.worker?.close();
+    await this.queue?.close();
+    for (const connection of this.connections) connection.disconnect();
+  }
+
+  /**
+   * Has the rollouts that are due looked at when these deadlines pass. Does not wait and does not fail: a look
+   * that could not be queued is made by the sweep.
+   */
+  watch(deadlinesMs: readonly number[]): void {
+    const slots = new Set(deadlinesMs.map((deadlineMs) => Math.ceil(deadlineMs / SLOT_MS) * SLOT_MS));
+    const unknown = [...slots].filter((slotMs) => !this.queuedSlots.has(slotMs));
+    if (unknown.length === 0) return;
+    this.rememberQueued(unknown);
+    const jobs = unknown.map((slotMs) => ({
+      name: "watch" as const,
+      data: {},
+      // One job per slot for the whole fleet: adding it twice adds it once.
+      opts: { ...RETRIED, jobId: `due-${slotMs}`, delay: Math.max(0, slotMs - Date.now()) },
+    }));
+    this.queue
+      ?.addBulk(jobs)
+      .catch((error: unknown) => this.logger.warn({ event: "watch_not_queued", err: error }));
+  }
+
+  /** Slots that this replica has queued already; those that are past are forgotten. */
+  private rememberQueued(slots: readonly number[]): void {
+    const nowMs = Date.now();
+    for (const slotMs of this.queuedSlots) if (slotMs <= nowMs) this.queuedSlots.delete(slotMs);
+    for (const slotMs of slots) if (slotMs > nowMs) this.queuedSlots.add(slotMs);
+  }
+
+  async counts(): Promise<Record<string, number>> {
+    return (await this.queue?.getJobCounts("waiting", "active", "delayed", "failed")) ?? {};
+  }
+
+  private async lookAtDue(): Promise<void> {
+    this.watch(await this.reconfigurations.advanceDue());
+  }
+
+  private async sweep(queue: JobQueue): Promise<void> {
+    await this.lookAtDue();
+    if (!(await queue.getJobScheduler("housekeeping"))) await this.scheduleHousekeeping(queue);
+  }
+
+  private async scheduleHousekeeping(queue: JobQueue): Promise<void> {
     await queue.upsertJobScheduler(
       "housekeeping",
       { every: HOUSEKEEPING_EVERY_MS },
@@ -80,42 +141,10 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
     );
   }
 
-  /** Ends the worker after the job in hand; Postgres still holds every deadline. */
-  async beforeApplicationShutdown(): Promise<void> {
-    await this.worker?.close();
-    await this.queue?.close();
-    for (const connection of this.connections) connection.disconnect();
-  }
-
-  /**
-   * Has each rollout looked at when its deadline passes. Does not wait and does not fail: a watch that
-   * could not be queued is found by the sweep.
-   */
-  watch(rollouts: readonly { id: string; deadlineMs: number }[]): void {
-    for (const { id, deadlineMs } of rollouts) {
-      const delay = Math.max(0, deadlineMs - Date.now());
-      this.queue
-        // One job per rollout and deadline: adding it twice adds it once.
-        ?.add("watch", { id }, { ...RETRIED, jobId: `${id}-${deadlineMs}`, delay })
-        .catch((error: unknown) => this.logger.warn({ event: "watch_not_queued", id, err: error }));
-    }
-  }
-
-  async counts(): Promise<Record<string, number>> {
-    return (await this.queue?.getJobCounts("waiting", "active", "delayed", "failed")) ?? {};
-  }
-
-  private async handle(name: JobName, data: JobData): Promise<void> {
+  private async handle(name: JobName): Promise<void> {
     switch (name) {
-      case "watch": {
-        if (!data.id) return;
-        const { lookAgainAtMs, aftermath } = await this.reconfigurations.advance(data.id);
-        if (lookAgainAtMs !== null) this.watch([{ id: data.id, deadlineMs: lookAgainAtMs }]);
-        this.watch(aftermath.watch);
-        return;
-      }
-      case "sweep":
-        this.watch(await this.reconfigurations.listOpen());
+      case "watch":
+        await this.lookAtDue();
         return;
       case "housekeeping":
         await this.housekeeping.run();
@@ -139,7 +168,7 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
     });
     return {
       queue: new Queue(QUEUE, { connection: connection(2) }) as unknown as JobQueue,
-      worker: new Worker(QUEUE, (job: Job<JobData, void, JobName>) => this.handle(job.name, job.data), {
+      worker: new Worker(QUEUE, (job: Job<JobData, void, JobName>) => this.handle(job.name), {
         connection: connection(4),
         concurrency: CONCURRENCY,
       }) as unknown as JobWorker,
@@ -154,7 +183,7 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
     this.connections.push(adding, working);
     return {
       queue: new Queue(QUEUE, { connection: adding }) as unknown as JobQueue,
-      worker: new Worker(QUEUE, (job: Job<JobData, void, JobName>) => this.handle(job.name, job.data), {
+      worker: new Worker(QUEUE, (job: Job<JobData, void, JobName>) => this.handle(job.name), {
         connection: working,
         concurrency: CONCURRENCY,
       }),

@@ -1,24 +1,29 @@
 import type { GeneratedAllocation } from "@fulcrum/core/nouns.js";
 import { Inject, Injectable } from "@nestjs/common";
-import { DataSource, type EntityManager } from "typeorm";
+import { DataSource, type EntityManager, In } from "typeorm";
 import { AssignmentService } from "../assignments/assignment.service.js";
-import { appendAudit, CONTROLLER } from "../audit/append-audit.js";
+import { appendAudit, type AuditRecord, CONTROLLER } from "../audit/append-audit.js";
 import { CONFIG, type Config } from "../config.js";
 import { InstanceRow } from "../fleet/fleet.rows.js";
 import { Metrics } from "../obs/metrics.js";
-import { addStep, openReconfiguration } from "./open-reconfiguration.js";
+import { addSteps, openReconfigurations } from "./open-reconfiguration.js";
 import { ReconfigurationRow } from "./reconfiguration.rows.js";
 import { stepTimeoutMs } from "./rollout.js";
 
+/** Rollouts looked at in one go. */
+const MAX_DUE = 500;
+
 /** What a change in the state of a rollout asks of the outside, once its transaction has committed. */
 export interface Aftermath {
-  /** Rollouts whose deadline must be watched. */
-  readonly watch: readonly { id: string; deadlineMs: number }[];
+  /** Deadlines at which somebody must look. */
+  readonly watch: readonly number[];
   /** Agents that have something new to fetch. */
   readonly wake: readonly string[];
+  /** What the audit log must hold; appended last in the transaction. */
+  readonly audit: readonly AuditRecord[];
 }
 
-export const NOTHING: Aftermath = { watch: [], wake: [] };
+export const NOTHING: Aftermath = { watch: [], wake: [], audit: [] };
 
 /** Moves a rollout on when nothing is heard, and ends it: verified, rolled back or failed. */
 @Injectable()
@@ -30,53 +35,81 @@ export class ReconfigurationService {
     @Inject(Metrics) private readonly metrics: Metrics,
   ) {}
 
-  /** Rollouts that are not finished, with their deadlines. */
-  async listOpen(): Promise<{ id: string; deadlineMs: number }[]> {
-    const rows = await this.source.query<{ id: string; deadline_at: Date }[]>(
-      "SELECT id, deadline_at FROM reconfigurations WHERE ended_at IS NULL ORDER BY deadline_at LIMIT 5000",
+  async countOpen(): Promise<number> {
+    const [row] = await this.source.query<{ count: number }[]>(
+      "SELECT count(*)::int AS count FROM reconfigurations WHERE ended_at IS NULL",
     );
-    return rows.map((row) => ({ id: row.id, deadlineMs: row.deadline_at.getTime() }));
+    return row?.count ?? 0;
   }
 
-  /**
-   * Looks at a rollout whose deadline may have passed: offers it again while attempts are left, else gives
-   * it up. Answers when to look again; null when it has ended.
-   */
-  async advance(id: string): Promise<{ lookAgainAtMs: number | null; aftermath: Aftermath }> {
-    const outcome = await this.source.transaction(async (manager) => {
+  /** Looks at every rollout whose deadline has passed. Answers with the deadlines to look at next. */
+  async advanceDue(): Promise<number[]> {
+    const due = await this.source.query<{ id: string }[]>(
+      `SELECT id FROM reconfigurations WHERE ended_at IS NULL AND deadline_at <= $1
+       ORDER BY deadline_at LIMIT ${MAX_DUE}`,
+      [new Date()],
+    );
+    const next: number[] = [];
+    for (const { id } of due) next.push(...(await this.advance(id)));
+    // More than fit: looked at again at once.
+    return due.length === MAX_DUE ? [Date.now(), ...next] : next;
+  }
+
+  /** Offers a rollout that is overdue again while attempts are left, else gives it up. */
+  private async advance(id: string): Promise<readonly number[]> {
+    const aftermath = await this.source.transaction(async (manager) => {
       const known = await manager.findOneBy(ReconfigurationRow, { id });
-      if (!known || known.endedAt) return { lookAgainAtMs: null, aftermath: NOTHING };
-      const instance = await lockInstance(manager, known.instanceId);
+      const instance = known && (await lockInstance(manager, known.instanceId));
+      if (!instance) return NOTHING;
+      // Read again under the lock: an acknowledgement may have come first.
       const row = await manager.findOneByOrFail(ReconfigurationRow, { id });
-      if (row.endedAt || !instance) return { lookAgainAtMs: null, aftermath: NOTHING };
-      if (row.deadlineAt.getTime() > Date.now())
-        return { lookAgainAtMs: row.deadlineAt.getTime(), aftermath: NOTHING };
-      if (row.attempt >= this.config.rollout.maxAttempts) {
-        const why = row.failure ?? `nothing was heard in state ${row.state} until the deadline`;
-        return { lookAgainAtMs: null, aftermath: await this.giveUp(manager, instance, row, why) };
-      }
-      const again = await this.offerAgain(manager, instance, row);
-      return {
-        lookAgainAtMs: again.deadlineAt.getTime(),
-        aftermath: { watch: [], wake: await agentsOf(manager, instance.id) },
-      };
+      if (row.endedAt || row.deadlineAt.getTime() > Date.now()) return NOTHING;
+      if (row.attempt < this.config.rollout.maxAttempts) return this.offerAgain(manager, instance, row);
+      const why = row.failure ?? `nothing was heard in state ${row.state} until the deadline`;
+      const given = await this.giveUp(manager, instance, row, why);
+      await appendAudit(manager, CONTROLLER, ...given.audit);
+      return given;
     });
-    await this.assignments.announce(outcome.aftermath.wake);
-    return outcome;
+    await this.assignments.announce(aftermath.wake);
+    return aftermath.watch;
   }
 
-  /** Every rank has read back what was asked: it is the new last good allocation. */
+  /** Every rank of each has read back what was asked: it is the new last good allocation. */
   async complete(
     manager: EntityManager,
-    instance: InstanceRow,
-    row: ReconfigurationRow,
+    done: readonly { instance: InstanceRow; open: ReconfigurationRow }[],
     now: Date,
-  ): Promise<void> {
-    const lastGood: GeneratedAllocation = { ...row.toAllocation, generation: row.generation };
-    await manager.update(ReconfigurationRow, { id: row.id }, { state: "verified", endedAt: now });
-    await manager.update(InstanceRow, { id: instance.id }, { lastGood, changedAt: now, degraded: false });
-    await this.audit(manager, instance, row, "reconfiguration.verified", null);
-    this.metrics.reconfigurationEnded("verified", now.getTime() - row.createdAt.getTime());
+  ): Promise<Aftermath> {
+    if (done.length === 0) return NOTHING;
+    const ids = done.map(({ open }) => open.id);
+    await manager.update(ReconfigurationRow, { id: In(ids) }, { state: "verified", endedAt: now });
+    await manager.query(
+      `UPDATE instances i SET last_good = t.last_good::jsonb, changed_at = $3, degraded = false
+       FROM unnest($1::uuid[], $2::text[]) AS t(id, last_good) WHERE i.id = t.id`,
+      [
+        done.map(({ instance }) => instance.id),
+        done.map(({ open }) => JSON.stringify({ ...open.toAllocation, generation: open.generation })),
+        now,
+      ],
+    );
+    for (const { open } of done) {
+      this.metrics.reconfigurationEnded("verified", now.getTime() - open.createdAt.getTime());
+    }
+    const audit = done.map(({ instance, open }) =>
+      recordOf(instance, open, "reconfiguration.verified", null),
+    );
+    return { ...NOTHING, audit };
+  }
+
+  /** Leaves the rollout open; its watch offers it again at `atMs`. */
+  async retryLater(
+    manager: EntityManager,
+    row: ReconfigurationRow,
+    why: string,
+    atMs: number,
+  ): Promise<Aftermath> {
+    await manager.update(ReconfigurationRow, { id: row.id }, { failure: why, deadlineAt: new Date(atMs) });
+    return { ...NOTHING, watch: [atMs] };
   }
 
   /** Rolls back to the last good allocation as a new generation; a rollback that fails too leaves it to a person. */
@@ -90,15 +123,14 @@ export class ReconfigurationService {
     const isRollback = row.kind === "rollback";
     const state = isRollback ? "failed" : "rolled_back";
     await manager.update(ReconfigurationRow, { id: row.id }, { state, endedAt: now, failure: why });
-    await addStep(manager, row, { at: now, step: state, detail: why });
+    await addSteps(manager, [{ of: row, at: now, step: state, detail: why }]);
     this.metrics.reconfigurationEnded(state, now.getTime() - row.createdAt.getTime());
     if (isRollback) {
       await manager.update(InstanceRow, { id: instance.id }, { degraded: true });
-      await this.audit(manager, instance, row, "reconfiguration.failed", why);
-      return NOTHING;
+      return { ...NOTHING, audit: [recordOf(instance, row, "reconfiguration.failed", why)] };
     }
     const { generation: _good, ...to }: GeneratedAllocation = instance.lastGood;
-    const opened = await openReconfiguration(manager, {
+    const back = {
       poolId: instance.poolId,
       instanceId: instance.id,
       decisionId: row.decisionId,
@@ -106,12 +138,14 @@ export class ReconfigurationService {
       reason: "ROLLBACK",
       from: { ...row.toAllocation, generation: instance.generation },
       to,
-      offerTimeoutMs: this.config.rollout.offerTimeoutMs,
-    });
-    await this.audit(manager, instance, row, "reconfiguration.rolled_back", why);
-    if (!opened) return NOTHING;
+    } as const;
+    const { offerTimeoutMs } = this.config.rollout;
+    const opened = (await openReconfigurations(manager, [back], offerTimeoutMs)).get(instance.id);
+    const audit = [recordOf(instance, row, "reconfiguration.rolled_back", why)];
+    if (!opened) return { ...NOTHING, audit };
     return {
-      watch: [{ id: opened.id, deadlineMs: opened.deadlineAt.getTime() }],
+      audit,
+      watch: [opened.deadlineAt.getTime()],
       wake: await agentsOf(manager, instance.id),
     };
   }
@@ -120,11 +154,12 @@ export class ReconfigurationService {
     manager: EntityManager,
     instance: InstanceRow,
     row: ReconfigurationRow,
-  ): Promise<ReconfigurationRow> {
+  ): Promise<Aftermath> {
     const now = new Date();
     const attempt = row.attempt + 1;
     const timeoutMs = stepTimeoutMs("offered", this.config.rollout, instance.capabilities.prepareMs);
-    const changed = { attempt, state: "offered" as const, deadlineAt: new Date(now.getTime() + timeoutMs) };
+    const deadlineAt = new Date(now.getTime() + timeoutMs);
+    const changed = { attempt, state: "offered" as const, deadlineAt, failure: null };
     await manager.update(ReconfigurationRow, { id: row.id }, changed);
     await manager.update(InstanceRow, { id: instance.id }, { attempt });
     await manager.query(
@@ -132,28 +167,26 @@ export class ReconfigurationService {
       [instance.id, attempt, now],
     );
     const next = { ...row, ...changed };
-    await addStep(manager, next, {
-      at: now,
-      step: "offered",
-      detail: `again: ${row.failure ?? `no progress in state ${row.state}`}`,
-    });
-    return next;
+    await addSteps(manager, [
+      {
+        of: next,
+        at: now,
+        step: "offered",
+        detail: `again: ${row.failure ?? `no progress in state ${row.state}`}`,
+      },
+    ]);
+    return { ...NOTHING, watch: [changed.deadlineAt.getTime()], wake: await agentsOf(manager, instance.id) };
   }
+}
 
-  private async audit(
-    manager: EntityManager,
-    instance: InstanceRow,
-    row: ReconfigurationRow,
-    action: string,
-    why: string | null,
-  ) {
-    await appendAudit(manager, CONTROLLER, {
-      action,
-      subject: `instance/${instance.name}`,
-      before: row.fromAllocation,
-      after: { reconfiguration: row.id, generation: row.generation, allocation: row.toAllocation, why },
-    });
-  }
+function recordOf(
+  instance: InstanceRow,
+  row: ReconfigurationRow,
+  action: string,
+  why: string | null,
+): AuditRecord {
+  const after = { reconfiguration: row.id, generation: row.generation, allocation: row.toAllocation, why };
+  return { action, subject: `instance/${instance.name}`, before: row.fromAllocation, after };
 }
 
 /** Locks the instance's row: commits, acknowledgements and time-outs of one instance go one after the other. */
@@ -165,10 +198,11 @@ export async function lockInstance(manager: EntityManager, id: string): Promise<
     .getOne();
 }
 
-export async function agentsOf(manager: EntityManager, instanceId: string): Promise<string[]> {
+/** The agents that look after an instance's ranks, or after those of several. */
+export async function agentsOf(manager: EntityManager, ...instanceIds: readonly string[]): Promise<string[]> {
   const rows = await manager.query<{ name: string }[]>(
-    "SELECT DISTINCT a.name FROM instance_ranks r JOIN agents a ON a.id = r.agent_id WHERE r.instance_id = $1",
-    [instanceId],
+    "SELECT DISTINCT a.name FROM instance_ranks r JOIN agents a ON a.id = r.agent_id WHERE r.instance_id = ANY($1)",
+    [instanceIds],
   );
   return rows.map((row) => row.name);
 }

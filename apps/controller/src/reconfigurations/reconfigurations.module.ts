@@ -19,8 +19,8 @@ export class ReconfigurationsModule implements OnModuleInit {
   ) {}
 
   onModuleInit(): void {
-    this.metrics.gauge("fulcrum_reconfigurations_open", "Rollouts that are not finished.", async () => {
-      return (await this.reconfigurations.listOpen()).length;
-    });
+    this.metrics.gauge("fulcrum_reconfigurations_open", "Rollouts that are not finished.", () =>
+      this.reconfigurations.countOpen(),
+    );
   }
 }

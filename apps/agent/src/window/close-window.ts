@@ -1,0 +1,164 @@
+/**
+ * From two cumulative snapshots to one window: differences of counters and buckets, gauges at the end.
+ * Where the engine does not count arrivals they are estimated from the balance
+ * arrived = finished + aborted + growth of (waiting + running), and their prompt tokens from the mean
+ * prompt of the requests that finished.
+ */
+import type { Histogram, Window } from "@fulcrum/core/nouns.js";
+import type { Snapshot, SnapshotCounters } from "../reader/engine-reader.js";
+
+/** What the driver said around a scrape. */
+export interface Mark {
+  /** The generation that every worker ran, or null: a switch was under way, or the driver did not answer. */
+  readonly generation: number | null;
+  readonly bootId: string | null;
+}
+
+export interface Edge {
+  readonly snapshot: Snapshot;
+  readonly mark: Mark;
+}
+
+export type UnnumberedWindow = Omit<Window, "seq">;
+
+export type Closed =
+  | { readonly kind: "window"; readonly window: UnnumberedWindow }
+  /** Something cumulative fell: the engine began anew, and what lies between the edges cannot be known. */
+  | { readonly kind: "reset"; readonly what: string }
+  /** The engine's clock stood still. */
+  | { readonly kind: "no_time" }
+  | { readonly kind: "too_long"; readonly durationMs: number };
+
+/** The contract's bound on a window: an hour. */
+export const MAX_WINDOW_MS = 3_600_000;
+
+/** SGLang's default TTFT and inter-token bounds, for windows before the engine has observed anything. */
+const UNOBSERVED_TTFT = empty([100, 200, 400, 600, 800, 1_000, 2_000, 4_000, 6_000, 8_000, 10_000, 20_000]);
+const UNOBSERVED_TPOT = empty([2, 4, 6, 8, 10, 15, 20, 25, 30, 35, 40, 60, 80, 100, 200, 400, 600, 800]);
+
+export function closeWindow(from: Edge, to: Edge): Closed {
+  const before = from.snapshot;
+  const after = to.snapshot;
+  const fell = whatFell(from, to);
+  if (fell !== null) return { kind: "reset", what: fell };
+  const wallMs = after.monotonicMs - before.monotonicMs;
+  const durationMs =
+    before.engineClockMs !== null && after.engineClockMs !== null
+      ? after.engineClockMs - before.engineClockMs
+      : wallMs;
+  if (durationMs <= 0) return { kind: "no_time" };
+  if (durationMs > MAX_WINDOW_MS) return { kind: "too_long", durationMs };
+  const sameGeneration = from.mark.generation === to.mark.generation && from.mark.bootId === to.mark.bootId;
+  return {
+    kind: "window",
+    window: {
+      // A wall clock that was set back must not turn the window around.
+      startAtMs:
+        before.atMs <= after.atMs ? before.atMs : Math.max(0, after.atMs - Math.max(0, Math.round(wallMs))),
+      endAtMs: after.atMs,
+      durationMs,
+      generation: sameGeneration ? to.mark.generation : null,
+      ...flow(before, after),
+      ttft: growth(before.ttft, after.ttft, UNOBSERVED_TTFT),
+      tpot: growth(before.tpot, after.tpot, UNOBSERVED_TPOT),
+      queue: { prefillWaiting: after.gauges.waiting, decodeRunning: after.gauges.running },
+      kv: {
+        totalTokens: after.gauges.kvTotalTokens,
+        usedTokens: after.gauges.kvUsedTokens,
+        preemptions: difference(before.counters.preemptions, after.counters.preemptions),
+      },
+      busy: {
+        prefillShare: share(before.counters.prefillBusyMs, after.counters.prefillBusyMs, durationMs),
+        decodeShare: share(before.counters.decodeBusyMs, after.counters.decodeBusyMs, durationMs),
+      },
+    },
+  };
+}
+
+/** Names the first cumulative thing that is lower than before; null when the edges belong together. */
+function whatFell(from: Edge, to: Edge): string | null {
+  if (from.mark.bootId !== null && to.mark.bootId !== null && from.mark.bootId !== to.mark.bootId) {
+    return "bootId";
+  }
+  const before = from.snapshot;
+  const after = to.snapshot;
+  for (const key of Object.keys(before.counters) as (keyof SnapshotCounters)[]) {
+    const was = before.counters[key];
+    const is = after.counters[key];
+    if (was !== null && (is === null ? was > 0 : is < was)) return key;
+  }
+  if (before.engineClockMs !== null && (after.engineClockMs ?? -1) < before.engineClockMs) {
+    return "engineClockMs";
+  }
+  if (histogramFell(before.ttft, after.ttft)) return "ttft";
+  if (histogramFell(before.tpot, after.tpot)) return "tpot";
+  return null;
+}
+
+function histogramFell(before: Histogram | null, after: Histogram | null): boolean {
+  if (before === null) return false;
+  if (after === null || !sameBounds(before, after)) return true;
+  return after.counts.some((count, bucket) => count < (before.counts[bucket] ?? 0));
+}
+
+function sameBounds(a: Histogram, b: Histogram): boolean {
+  return a.boundsMs.length === b.boundsMs.length && a.boundsMs.every((bound, i) => bound === b.boundsMs[i]);
+}
+
+function growth(before: Histogram | null, after: Histogram | null, unobserved: Histogram): Histogram {
+  if (after === null) return unobserved;
+  return {
+    boundsMs: after.boundsMs,
+    counts: after.counts.map((count, bucket) => count - (before?.counts[bucket] ?? 0)),
+    // Sums are floats: one that did not move may come out as -1e-12.
+    sumMs: Math.max(0, after.sumMs - (before?.sumMs ?? 0)),
+  };
+}
+
+type Flow = Pick<UnnumberedWindow, "arrivals" | "promptTokens" | "finished" | "outputTokens">;
+
+function flow(before: Snapshot, after: Snapshot): Flow {
+  const finished = after.counters.finished - before.counters.finished;
+  const outputTokens = after.counters.outputTokens - before.counters.outputTokens;
+  const arrivals =
+    difference(before.counters.arrivals, after.counters.arrivals) ?? estimatedArrivals(before, after);
+  const promptTokens =
+    difference(before.counters.arrivedPromptTokens, after.counters.arrivedPromptTokens) ??
+    arrivals * meanPrompt(before.counters, after.counters);
+  return { arrivals, promptTokens, finished, outputTokens };
+}
+
+function estimatedArrivals(before: Snapshot, after: Snapshot): number {
+  const left =
+    after.counters.finished -
+    before.counters.finished +
+    (difference(before.counters.aborted, after.counters.aborted) ?? 0);
+  const was = inside(before);
+  const is = inside(after);
+  return Math.max(0, left + (was === null || is === null ? 0 : is - was));
+}
+
+function inside({ gauges }: Snapshot): number | null {
+  return gauges.waiting === null || gauges.running === null ? null : gauges.waiting + gauges.running;
+}
+
+/** Of the requests that finished in the window, else of all that ever did, else 0. */
+function meanPrompt(before: SnapshotCounters, after: SnapshotCounters): number {
+  const finished = after.finished - before.finished;
+  if (finished > 0) return (after.promptTokens - before.promptTokens) / finished;
+  return after.finished > 0 ? after.promptTokens / after.finished : 0;
+}
+
+/** A counter that appears in the window began at 0: Prometheus clients expose a series once it is used. */
+function difference(before: number | null, after: number | null): number | null {
+  return after === null ? null : after - (before ?? 0);
+}
+
+function share(beforeMs: number | null, afterMs: number | null, durationMs: number): number | null {
+  const busyMs = difference(beforeMs, afterMs);
+  return busyMs === null ? null : Math.min(1, busyMs / durationMs);
+}
+
+function empty(boundsMs: readonly number[]): Histogram {
+  return { boundsMs, counts: Array.from({ length: boundsMs.length + 1 }, () => 0), sumMs: 0 };
+}

@@ -1,0 +1,155 @@
+/** What a person writes about a pool, on the command line or in a YAML file, as the API's body. */
+import { readFileSync } from "node:fs";
+import { Option } from "commander";
+import { parse, YAMLParseError } from "yaml";
+import { usageError } from "../failure.js";
+import { numberIn, wholeIn } from "./command.js";
+
+export interface PoolOptions {
+  readonly file?: string;
+  readonly model?: string;
+  readonly mode?: string;
+  readonly policy?: string;
+  readonly split?: readonly [number, number];
+  readonly kvQuota?: number;
+  readonly param?: Readonly<Record<string, number | boolean | string>>;
+  readonly guard?: Readonly<Record<string, number | boolean | string>>;
+  readonly limit?: Readonly<Record<string, number | boolean | string>>;
+  readonly controlIntervalMs?: number;
+  readonly lookbackMs?: number;
+  readonly freeze?: boolean;
+}
+
+type Json = Record<string, unknown>;
+
+const MAX_FILE_CHARS = 1_048_576;
+
+export function poolOptions(): Option[] {
+  return [
+    new Option("-f, --file <pool.yaml>", "read the pool from a YAML file; options given besides it win"),
+    new Option("--model <name>", "the model that its instances serve"),
+    new Option("--mode <mode>", "observe, recommend or enforce").choices(["observe", "recommend", "enforce"]),
+    new Option("--policy <name>", "feedback or static").choices(["feedback", "static"]),
+    new Option("--split <x,y>", "static: the caps of prefill and decode, percent of the SMs").argParser(
+      splitOf,
+    ),
+    new Option("--kv-quota <pct>", "static: share of the KV blocks prefill may fill").argParser(
+      numberIn(1, 100),
+    ),
+    new Option("--param <name=value>", "a parameter of the feedback policy; may be repeated").argParser(
+      pairOf,
+    ),
+    new Option("--guard <name=value>", "a guard, such as dwellMs=30000; may be repeated").argParser(pairOf),
+    new Option("--limit <name=value>", "a limit, such as minSmPct=20; may be repeated").argParser(pairOf),
+    new Option("--control-interval-ms <ms>", "how often an instance is decided on").argParser(
+      wholeIn(200, 600_000),
+    ),
+    new Option("--lookback-ms <ms>", "how far back windows are folded into one signal").argParser(
+      wholeIn(1_000, 600_000),
+    ),
+    new Option("--freeze", "a change freeze: decide nothing that moves"),
+    new Option("--no-freeze", "end the change freeze"),
+  ];
+}
+
+/** Only what the options name, in the shape of PoolInput and PoolPatch. */
+export function poolFields(options: PoolOptions): Json {
+  const fields: Json = {
+    model: options.model,
+    mode: options.mode,
+    policy: policyField(options),
+    guards: options.guard,
+    limits: options.limit,
+    controlIntervalMs: options.controlIntervalMs,
+    lookbackMs: options.lookbackMs,
+    frozen: options.freeze,
+  };
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+}
+
+/** The file's fields with the options' over them; guards and limits are merged name by name. */
+export function mergedFields(file: Json, options: Json): Json {
+  const merged: Json = { ...file, ...options };
+  for (const key of ["guards", "limits"]) {
+    if (isRecord(file[key]) && isRecord(options[key])) merged[key] = { ...file[key], ...options[key] };
+  }
+  return merged;
+}
+
+/** @throws CliFailure (usage) naming the file and the line when it cannot be read as a YAML mapping. */
+export function readPoolFile(file: string): Json {
+  const text = readText(file);
+  if (text.length > MAX_FILE_CHARS) throw usageError(`${file} is over ${MAX_FILE_CHARS} characters`);
+  let value: unknown;
+  try {
+    value = parse(text);
+  } catch (error) {
+    if (!(error instanceof YAMLParseError)) throw error;
+    const line = error.linePos?.[0].line;
+    const where = line === undefined ? "" : ` line ${line}`;
+    throw usageError(`${file}${where} is not YAML: ${error.message.split("\n")[0] ?? error.code}`);
+  }
+  if (!isRecord(value)) throw usageError(`${file} must hold fields such as "model: llama3-8b"`);
+  return value;
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file === "-" ? 0 : file, "utf8");
+  } catch (error) {
+    throw usageError(`${file} cannot be read: ${(error as Error).message}`);
+  }
+}
+
+function policyField(options: PoolOptions): unknown {
+  const { policy, split, kvQuota, param } = options;
+  if (policy === undefined && split === undefined && kvQuota === undefined && param === undefined)
+    return undefined;
+  const name = policy ?? (split === undefined ? "feedback" : "static");
+  if (name === "static") {
+    if (param !== undefined)
+      throw usageError("--param is for the feedback policy; static takes --split and --kv-quota");
+    if (split === undefined) throw usageError("the static policy needs --split, such as --split 80,100");
+    const [prefillSmPct, decodeSmPct] = split;
+    const allocation = { split: { prefillSmPct, decodeSmPct }, kvQuotaPct: kvQuota ?? 100 };
+    return { name, params: { allocation } };
+  }
+  if (split !== undefined || kvQuota !== undefined) {
+    throw usageError("--split and --kv-quota are for the static policy: add --policy static");
+  }
+  return param === undefined ? { name } : { name, params: param };
+}
+
+/** Parses `80,100` (also `80/100`). */
+export function splitOf(text: string): [number, number] {
+  const match = /^\s*([\d.]+)\s*[,/]\s*([\d.]+)\s*$/.exec(text);
+  const [prefill, decode] = [Number(match?.[1]), Number(match?.[2])];
+  if (match === null || ![prefill, decode].every((pct) => pct >= 1 && pct <= 100)) {
+    throw usageError(
+      `--split must be two caps from 1 to 100, prefill then decode, such as 80,100; got ${JSON.stringify(text)}`,
+    );
+  }
+  return [prefill, decode];
+}
+
+type Pairs = Record<string, number | boolean | string>;
+
+/** Parses `name=value` and adds it to those before. */
+export function pairOf(text: string, before: Pairs | undefined): Pairs {
+  const at = text.indexOf("=");
+  const [name, value] = [text.slice(0, at).trim(), text.slice(at + 1).trim()];
+  if (at < 1 || !/^[A-Za-z]+$/.test(name) || value === "") {
+    throw usageError(`expected name=value, such as dwellMs=30000; got ${JSON.stringify(text)}`);
+  }
+  return { ...before, [name]: scalarOf(value) };
+}
+
+function scalarOf(text: string): number | boolean | string {
+  if (text === "true" || text === "false") return text === "true";
+  const value = Number(text);
+  return Number.isFinite(value) ? value : text;
+}
+
+function isRecord(value: unknown): value is Json {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,215 @@
+/**
+ * The lines of `fulcrum decide`, read leniently: unknown fields are ignored, a statistic that is null or not a
+ * number is null. Units are the protocol's (seconds, tokens) and leave this file as milliseconds.
+ */
+import type { Allocation, Histogram, Limits, SloTarget } from "@fulcrum/core/nouns.js";
+import { UNCONTROLLED } from "@fulcrum/core/nouns.js";
+import { finiteOrNull, isRecord } from "@fulcrum/core/signal/fault.js";
+import { coarsen } from "./coarsen.js";
+
+/** A line that cannot be used; the message names the field. */
+export class LineError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "LineError";
+  }
+}
+
+export interface Hello {
+  readonly profile: string;
+  readonly controlIntervalMs: number;
+  /** Bucket bounds as they come; a last bound that is null (JSON's infinity) is left out. */
+  readonly boundsMs: readonly number[];
+  readonly slo: SloTarget;
+  readonly limits: Limits;
+  readonly initial: Allocation;
+}
+
+export interface Observation {
+  readonly idx: number | null;
+  readonly endMs: number;
+  readonly windowMs: number;
+  readonly slo: SloTarget | null;
+  readonly split: Partial<AllocationFields>;
+  readonly target: Partial<AllocationFields>;
+  readonly switchPending: boolean;
+  readonly lastSwitchMs: number | null;
+  readonly arrivals: number;
+  readonly promptTokens: number;
+  readonly finished: number;
+  readonly outputTokens: number;
+  readonly ttft: Histogram;
+  readonly tpot: Histogram;
+  readonly prefillBusyShare: number | null;
+  readonly decodeBusyShare: number | null;
+  readonly prefillWaiting: number | null;
+  readonly decodeRunning: number | null;
+  readonly kvTotalTokens: number | null;
+  readonly kvUsedTokens: number | null;
+  readonly preemptions: number | null;
+}
+
+export interface AllocationFields {
+  readonly prefillSmPct: number;
+  readonly decodeSmPct: number;
+  readonly kvPrefillQuotaPct: number;
+}
+
+/** Throws LineError unless the line is one JSON object. */
+export function parseLine(text: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new LineError(`not JSON: ${error instanceof Error ? error.message : "unreadable"}`);
+  }
+  if (!isRecord(value)) throw new LineError("not a JSON object");
+  return value;
+}
+
+/** Throws LineError when the SLO, or the histogram bounds, cannot be used. */
+export function readHello(line: Record<string, unknown>): Hello {
+  const slo = readSlo(line.slo);
+  if (slo === null) throw new LineError("hello.slo must hold ttftS, tpotS (above 0) and percentile (0..1)");
+  const limits = record(line.limits);
+  const quota = Array.isArray(limits.kvPrefillQuotaPct) ? limits.kvPrefillQuotaPct : [];
+  const maxSmPct = number(limits.maxSmPct, 100);
+  return {
+    profile: typeof line.profile === "string" ? line.profile : "unknown",
+    controlIntervalMs: Math.max(1, 1000 * number(line.controlIntervalS, 5)),
+    boundsMs: readBounds(line.histBoundsS),
+    slo,
+    limits: {
+      minSmPct: number(limits.minSmPct, 5),
+      maxSmPct,
+      maxSumPct: limits.oversubscriptionAllowed === false ? 100 : Math.max(100, 2 * maxSmPct),
+      granularityPct: 1,
+      minKvQuotaPct: number(quota[0], 5),
+      maxKvQuotaPct: number(quota[1], 100),
+    },
+    initial: allocationFrom(readAllocation(line.initial), UNCONTROLLED),
+  };
+}
+
+/** Throws LineError when the window has no end or no length. Counts that are null are taken as none. */
+export function readObservation(line: Record<string, unknown>, hello: Hello): Observation {
+  const endS = finiteOrNull(line.t);
+  const windowS = finiteOrNull(line.windowS);
+  if (endS === null || endS < 0) throw new LineError("observation.t must be a number of seconds from 0 on");
+  if (windowS === null || windowS <= 0) throw new LineError("observation.windowS must be above 0 seconds");
+  const arrivals = record(line.arrivals);
+  const prefill = record(line.prefill);
+  const decode = record(line.decode);
+  const queue = record(line.queue);
+  const kv = record(line.kv);
+  const lastSwitchS = finiteOrNull(line.lastSwitchT);
+  return {
+    idx: finiteOrNull(line.idx),
+    endMs: milliseconds(endS),
+    windowMs: milliseconds(windowS),
+    slo: readSlo(line.slo),
+    split: readAllocation(line.split),
+    target: readAllocation(line.target),
+    switchPending: line.switchPending === true,
+    lastSwitchMs: lastSwitchS === null ? null : milliseconds(lastSwitchS),
+    arrivals: count(arrivals.count),
+    promptTokens: count(arrivals.promptTokens),
+    finished: count(decode.finished),
+    // What the finished requests put out, where it is told: divided by their number it is the mean answer.
+    outputTokens: count(decode.outputTokensFinished ?? decode.tokens),
+    ttft: readHistogram(prefill.ttftHist, prefill.ttft, hello, "prefill.ttftHist"),
+    tpot: readHistogram(decode.tpotHist, decode.tpot, hello, "decode.tpotHist"),
+    prefillBusyShare: shareOrNull(prefill.busyFrac),
+    decodeBusyShare: shareOrNull(decode.busyFrac),
+    prefillWaiting: finiteOrNull(queue.prefillWaiting),
+    decodeRunning: finiteOrNull(queue.decodeRunning),
+    kvTotalTokens: finiteOrNull(kv.totalTokens),
+    kvUsedTokens: finiteOrNull(kv.usedTokens),
+    preemptions: finiteOrNull(kv.preemptions),
+  };
+}
+
+/** The fields of an allocation that are there, over those of `base`. */
+export function allocationFrom(fields: Partial<AllocationFields>, base: Allocation): Allocation {
+  return {
+    split: {
+      prefillSmPct: fields.prefillSmPct ?? base.split.prefillSmPct,
+      decodeSmPct: fields.decodeSmPct ?? base.split.decodeSmPct,
+    },
+    kvQuotaPct: fields.kvPrefillQuotaPct ?? base.kvQuotaPct,
+  };
+}
+
+function readAllocation(value: unknown): Partial<AllocationFields> {
+  const fields = record(value);
+  const known = (key: keyof AllocationFields) => {
+    const read = finiteOrNull(fields[key]);
+    return read === null ? {} : { [key]: read };
+  };
+  return { ...known("prefillSmPct"), ...known("decodeSmPct"), ...known("kvPrefillQuotaPct") };
+}
+
+function readSlo(value: unknown): SloTarget | null {
+  const slo = record(value);
+  const ttftS = finiteOrNull(slo.ttftS);
+  const tpotS = finiteOrNull(slo.tpotS);
+  const percentile = number(slo.percentile, 0.9);
+  if (ttftS === null || tpotS === null || ttftS <= 0 || tpotS <= 0) return null;
+  if (!(percentile > 0 && percentile < 1)) return null;
+  return {
+    ttft: { percentile, boundMs: 1000 * ttftS },
+    tpot: { percentile, boundMs: 1000 * tpotS },
+    attainmentShare: percentile,
+  };
+}
+
+function readBounds(value: unknown): number[] {
+  if (!Array.isArray(value)) throw new LineError("hello.histBoundsS must be a list of seconds");
+  const bounds: number[] = [];
+  for (const [i, bound] of value.entries()) {
+    if (i > 0 && i === value.length - 1 && finiteOrNull(bound) === null) break;
+    const ms = 1000 * number(bound, Number.NaN);
+    if (!(ms >= 0) || !(ms > (bounds.at(-1) ?? -1))) {
+      throw new LineError(`hello.histBoundsS[${i}] must be a number of seconds above the one before`);
+    }
+    bounds.push(ms);
+  }
+  if (bounds.length === 0) throw new LineError("hello.histBoundsS must hold at least one bound");
+  return bounds;
+}
+
+/** Counts over the hello's bounds; null or empty means no samples. One count fewer means no overflow bucket. */
+function readHistogram(value: unknown, statistics: unknown, hello: Hello, field: string): Histogram {
+  const { boundsMs, slo } = hello;
+  const given: unknown[] = Array.isArray(value) ? value : [];
+  if (given.length > 0 && given.length !== boundsMs.length + 1 && given.length !== boundsMs.length) {
+    throw new LineError(`${field} has ${given.length} counts for ${boundsMs.length} bounds`);
+  }
+  const counts = Array.from({ length: boundsMs.length + 1 }, (_, i) => count(given[i]));
+  const total = counts.reduce((sum, n) => sum + n, 0);
+  const meanS = finiteOrNull(record(statistics).mean);
+  const sumMs = meanS === null || meanS < 0 ? 0 : 1000 * meanS * total;
+  return coarsen({ boundsMs, counts, sumMs }, [slo.ttft.boundMs, slo.tpot.boundMs]);
+}
+
+/** Whole microseconds: 15.3 s must end where the window from 15.3 s starts, whatever binary makes of it. */
+export function milliseconds(seconds: number): number {
+  return Math.round(seconds * 1e6) / 1e3;
+}
+
+function record(value: unknown): Record<string, unknown> {
+  return isRecord(value) ? value : {};
+}
+
+function number(value: unknown, otherwise: number): number {
+  return finiteOrNull(value) ?? otherwise;
+}
+
+function count(value: unknown): number {
+  return Math.max(0, Math.round(number(value, 0)));
+}
+
+function shareOrNull(value: unknown): number | null {
+  const share = finiteOrNull(value);
+  return share === null ? null : Math.min(1, Math.max(0, share));
+}

@@ -1,0 +1,86 @@
+/**
+ * `fulcrum decide`: a policy as a filter, one JSON line in, one JSON line out. Anyone can drive it from a
+ * simulator or a recorded log. A line that cannot be used is answered with `{}` (hold) and named on stderr.
+ */
+import { once } from "node:events";
+import type { Readable, Writable } from "node:stream";
+import type { GuardConfig } from "@fulcrum/core/decision.js";
+import { DEFAULT_GUARDS } from "@fulcrum/core/defaults.js";
+import { guardsFault } from "@fulcrum/core/guard/input-fault.js";
+import type { PolicyName } from "@fulcrum/core/nouns.js";
+import { UNCONTROLLED } from "@fulcrum/core/nouns.js";
+import { describeFault } from "@fulcrum/core/signal/fault.js";
+import { readLines } from "./lines.js";
+import type { Line } from "./lines.js";
+import { PolicyParamsError, policyConfig } from "./policy-config.js";
+import type { PolicyParams } from "./policy-config.js";
+import { LineError, parseLine, readHello, readObservation } from "./protocol.js";
+import type { Hello } from "./protocol.js";
+import { DecideSession } from "./session.js";
+import type { Answer } from "./session.js";
+
+export interface DecideOptions {
+  readonly policy: PolicyName;
+  readonly params?: PolicyParams;
+  /** Guards that differ from the defaults. */
+  readonly guards?: Partial<GuardConfig>;
+  /** Where notes about unusable lines go; process.stderr unless given. */
+  readonly note?: (text: string) => void;
+}
+
+/**
+ * Runs until `{"type":"end"}` or the end of the input. Rejects with PolicyParamsError before the first line when
+ * the options are unusable, and with the stream's error when input or output breaks; no line makes it fail.
+ */
+export async function runDecide(input: Readable, output: Writable, options: DecideOptions): Promise<void> {
+  const note = options.note ?? ((text: string) => void process.stderr.write(`fulcrum decide: ${text}\n`));
+  const guards: GuardConfig = { ...DEFAULT_GUARDS, ...options.guards };
+  const fault = guardsFault(guards);
+  if (fault !== null) throw new PolicyParamsError(describeFault(fault));
+  policyConfig(options.policy, options.params ?? {}, UNCONTROLLED);
+
+  const filter = new DecideFilter(options, guards, note);
+  let number = 0;
+  for await (const line of readLines(input)) {
+    number += 1;
+    const answer = filter.answer(line, number);
+    if (answer === "end") return;
+    if (!output.write(`${JSON.stringify(answer)}\n`)) await once(output, "drain");
+  }
+}
+
+class DecideFilter {
+  private hello: Hello | null = null;
+  private session: DecideSession | null = null;
+
+  constructor(
+    private readonly options: DecideOptions,
+    private readonly guards: GuardConfig,
+    private readonly note: (text: string) => void,
+  ) {}
+
+  answer(line: Line, number: number): Answer | "end" {
+    try {
+      if ("tooLong" in line) throw new LineError("longer than a line may be");
+      const message = parseLine(line.text);
+      if (message.type === "end") return "end";
+      if (message.type === "hello") return this.begin(message);
+      if (message.type !== "observation") throw new LineError("type is not hello, observation or end");
+      if (this.hello === null || this.session === null)
+        throw new LineError("an observation before any hello");
+      return this.session.observe(readObservation(message, this.hello));
+    } catch (error) {
+      this.note(`line ${number}: ${error instanceof Error ? error.message : "unusable"}; holding`);
+      return {};
+    }
+  }
+
+  private begin(message: Record<string, unknown>): Answer {
+    const hello = readHello(message);
+    const { policy, params } = this.options;
+    const config = policyConfig(policy, params ?? {}, hello.initial);
+    this.hello = hello;
+    this.session = new DecideSession(hello, config, this.guards, this.note);
+    return this.session.start();
+  }
+}

@@ -1,0 +1,65 @@
+import { Command, CommanderError } from "commander";
+import { addAgent } from "./commands/agent.js";
+import { addAgents } from "./commands/agents.js";
+import { addAudit } from "./commands/audit.js";
+import { connectionOptions } from "./commands/command.js";
+import { addDecide } from "./commands/decide.js";
+import { addDecisions } from "./commands/decisions.js";
+import { addDemo } from "./commands/demo.js";
+import { addInstances } from "./commands/instances.js";
+import { addKeys } from "./commands/keys.js";
+import { addOpenapi } from "./commands/openapi.js";
+import { addPools } from "./commands/pools.js";
+import { addReconfigurations } from "./commands/reconfigurations.js";
+import { addSlo } from "./commands/slo.js";
+import { addUp } from "./commands/up.js";
+import { EXIT, exitCodeOf, failureText, type ExitCode } from "./failure.js";
+import type { Io } from "./io.js";
+import { VERSION } from "./version.js";
+
+const FOOTER = `
+Exit codes:
+  0  done
+  1  the controller refused, or something failed
+  2  the command line is wrong
+  3  the controller cannot be reached
+
+Example:
+  fulcrum demo                 see it work: three simulated engines side by side
+  fulcrum up                   run it on this machine
+  fulcrum pools list           then, in another terminal`;
+
+export function createProgram(io: Io): Command {
+  const program = new Command("fulcrum");
+  program
+    .description("SLO-aware control of how prefill and decode share each GPU.")
+    .version(VERSION, "--version", "print the version")
+    .enablePositionalOptions()
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureHelp({ helpWidth: io.stdout.isTTY === true ? (io.stdout.columns ?? 80) : 100 })
+    .configureOutput({
+      writeOut: (text) => void io.stdout.write(text),
+      writeErr: (text) => void io.stderr.write(text),
+      outputError: (text, write) => write(text.replace(/^error: /, "fulcrum: ")),
+    })
+    .addHelpText("after", FOOTER);
+  for (const option of connectionOptions()) program.addOption(option);
+  const adders = [addDemo, addUp, addPools, addSlo, addInstances, addDecisions, addReconfigurations];
+  for (const add of [...adders, addAgents, addKeys, addAudit, addDecide, addAgent, addOpenapi])
+    add(program, io);
+  return program;
+}
+
+/** Runs one command line (without node and script) and returns what the process should end with. */
+export async function runCli(args: readonly string[], io: Io): Promise<ExitCode> {
+  try {
+    await createProgram(io).parseAsync(args, { from: "user" });
+    return EXIT.ok;
+  } catch (error) {
+    // commander has written its own message; 0 is --help and --version.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    io.stderr.write(failureText(error));
+    return exitCodeOf(error);
+  }
+}

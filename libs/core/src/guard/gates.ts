@@ -1,0 +1,69 @@
+/** Reasons not to decide at all, in the order in which they are told to an operator. */
+import type { GuardConfig, HoldReason, Snapshot } from "../decision.js";
+import { sampleCount } from "../signal/histogram.js";
+
+export interface Gate {
+  readonly reason: HoldReason;
+  readonly message: string;
+}
+
+/** A signal that must not be acted on. */
+export function signalGate(snapshot: Snapshot, guards: GuardConfig, nowMs: number): Gate | null {
+  const { signal } = snapshot;
+  if (signal.freshness === "missing") {
+    return { reason: "NO_SIGNAL", message: "No window has come in from this instance." };
+  }
+  if (signal.freshness === "stale") {
+    const age = signal.toAtMs === null ? "" : ` ${seconds(nowMs - signal.toAtMs)} s ago`;
+    return { reason: "STALE_SIGNAL", message: `The newest usable window ended${age || " too long ago"}.` };
+  }
+  const ttft = signal.ttft === null ? 0 : sampleCount(signal.ttft);
+  const tpot = signal.tpot === null ? 0 : sampleCount(signal.tpot);
+  if (signal.freshness === "thin" || ttft === 0 || tpot === 0) {
+    const message = `${ttft} first tokens and ${tpot} finished requests since the last change are fewer than the ${guards.minSamples} needed of each.`;
+    return { reason: "THIN_SIGNAL", message };
+  }
+  return null;
+}
+
+/** What operators have put in the way, a rollout under way, and the wait after a failed one. These hold for every policy. */
+export function operatorGate(snapshot: Snapshot, nowMs: number): Gate | null {
+  const { hold, rolloutGeneration } = snapshot;
+  if (hold.pinned !== null && (hold.pinned.untilAtMs === null || nowMs < hold.pinned.untilAtMs)) {
+    const until =
+      hold.pinned.untilAtMs === null
+        ? "until it is unpinned"
+        : `for another ${seconds(hold.pinned.untilAtMs - nowMs)} s`;
+    return { reason: "PINNED", message: `An operator has pinned the allocation ${until}.` };
+  }
+  if (hold.frozen) return { reason: "FROZEN", message: "A change freeze is in force." };
+  if (rolloutGeneration !== null) {
+    return {
+      reason: "ROLLOUT_OPEN",
+      message: `The rollout of generation ${rolloutGeneration} is not finished.`,
+    };
+  }
+  if (snapshot.coolDownUntilMs !== null && nowMs < snapshot.coolDownUntilMs) {
+    const left = seconds(snapshot.coolDownUntilMs - nowMs);
+    return {
+      reason: "COOL_DOWN",
+      message: `The last rollout was rolled back; nothing is tried for another ${left} s.`,
+    };
+  }
+  return null;
+}
+
+/** The last change must have been in force for `dwellMs`. */
+export function dwellGate(snapshot: Snapshot, guards: GuardConfig, nowMs: number): Gate | null {
+  if (snapshot.lastChangeAtMs === null) return null;
+  const sinceMs = nowMs - snapshot.lastChangeAtMs;
+  if (sinceMs >= guards.dwellMs) return null;
+  return {
+    reason: "DWELL",
+    message: `The last change has been in force for ${seconds(sinceMs)} s of the ${seconds(guards.dwellMs)} s it must be.`,
+  };
+}
+
+function seconds(ms: number): string {
+  return String(Math.round(Math.max(0, ms) / 100) / 10);
+}

@@ -1,0 +1,51 @@
+/**
+ * A snapshot as it will be read back from its row. JSON has no NaN and no Infinity: they come back as null. So
+ * that a decision is the same before and after, whatever may be null and is not a finite number is null here
+ * already. Numbers that may not be null are left for the checks to find.
+ */
+import type { Signal, Snapshot } from "../decision.js";
+import { finiteOrNull, isRecord } from "../signal/fault.js";
+
+export function jsonView(snapshot: Snapshot): Snapshot {
+  if (!isRecord(snapshot)) return snapshot;
+  const { hold, signal } = snapshot;
+  return {
+    ...snapshot,
+    rolloutGeneration: finiteOrNull(snapshot.rolloutGeneration),
+    lastChangeAtMs: finiteOrNull(snapshot.lastChangeAtMs),
+    coolDownUntilMs: finiteOrNull(snapshot.coolDownUntilMs),
+    hold: isRecord(hold) && isRecord(hold.pinned) ? pinnedView(hold) : hold,
+    signal: isRecord(signal) ? signalView(signal) : signal,
+  };
+}
+
+function pinnedView(hold: Snapshot["hold"]): Snapshot["hold"] {
+  return { ...hold, pinned: { untilAtMs: finiteOrNull(hold.pinned?.untilAtMs) } };
+}
+
+function signalView(signal: Signal): Signal {
+  const { busy, queue, kv } = signal;
+  return {
+    ...signal,
+    fromAtMs: finiteOrNull(signal.fromAtMs),
+    toAtMs: finiteOrNull(signal.toAtMs),
+    ttft: signal.ttft ?? null,
+    tpot: signal.tpot ?? null,
+    busy: isRecord(busy)
+      ? { prefillShare: finiteOrNull(busy.prefillShare), decodeShare: finiteOrNull(busy.decodeShare) }
+      : busy,
+    queue: isRecord(queue)
+      ? {
+          prefillWaiting: finiteOrNull(queue.prefillWaiting),
+          decodeRunning: finiteOrNull(queue.decodeRunning),
+        }
+      : queue,
+    kv: isRecord(kv)
+      ? {
+          totalTokens: finiteOrNull(kv.totalTokens),
+          usedTokens: finiteOrNull(kv.usedTokens),
+          preemptions: finiteOrNull(kv.preemptions),
+        }
+      : kv,
+  };
+}

@@ -1,0 +1,84 @@
+import type { Job } from "./job.js";
+
+/**
+ * The books of the paged KV pool that both workers share (semi-PD §4.4): who holds how many blocks.
+ * Every change is one step, so used blocks never exceed the total.
+ */
+export class KvPool {
+  readonly totalBlocks: number;
+  #usedBlocks = 0;
+  #prefillBlocks = 0;
+  #prefillJobs = 0;
+
+  constructor(
+    totalTokens: number,
+    private readonly blockTokens: number,
+  ) {
+    this.totalBlocks = totalTokens / blockTokens;
+  }
+
+  get usedTokens(): number {
+    return this.#usedBlocks * this.blockTokens;
+  }
+
+  /** Tokens in blocks that count against the prefill quota. */
+  get prefillTokens(): number {
+    return this.#prefillBlocks * this.blockTokens;
+  }
+
+  get prefillJobs(): number {
+    return this.#prefillJobs;
+  }
+
+  /** Whether a request of this many tokens could ever be held. */
+  fits(tokens: number): boolean {
+    return this.#blocksFor(tokens) <= this.totalBlocks;
+  }
+
+  /**
+   * Reserves the blocks of a whole prompt for a job that enters prefill. False, and nothing changes, when
+   * free blocks do not suffice, or when prefill would hold more than `quotaPct` of the pool. A job that
+   * alone exceeds the quota is admitted when prefill holds nothing else, or it would wait for ever.
+   */
+  admit(job: Job, quotaPct: number): boolean {
+    const blocks = this.#blocksFor(job.prefillTokens);
+    if (this.#usedBlocks + blocks > this.totalBlocks) return false;
+    const quotaBlocks = Math.floor((quotaPct / 100) * this.totalBlocks);
+    if (this.#prefillJobs > 0 && this.#prefillBlocks + blocks > quotaBlocks) return false;
+    this.#usedBlocks += blocks;
+    this.#prefillBlocks += blocks;
+    this.#prefillJobs += 1;
+    job.blocks = blocks;
+    job.heldByPrefill = true;
+    return true;
+  }
+
+  /** Decode has taken the job over: its blocks no longer count against the prefill quota. */
+  passToDecode(job: Job): void {
+    if (!job.heldByPrefill) return;
+    job.heldByPrefill = false;
+    this.#prefillBlocks -= job.blocks;
+    this.#prefillJobs -= 1;
+  }
+
+  /** Gives the job room for `tokens` in all. False, and nothing changes, when free blocks do not suffice. */
+  grow(job: Job, tokens: number): boolean {
+    const more = this.#blocksFor(tokens) - job.blocks;
+    if (more <= 0) return true;
+    if (this.#usedBlocks + more > this.totalBlocks) return false;
+    this.#usedBlocks += more;
+    if (job.heldByPrefill) this.#prefillBlocks += more;
+    job.blocks += more;
+    return true;
+  }
+
+  release(job: Job): void {
+    this.passToDecode(job);
+    this.#usedBlocks -= job.blocks;
+    job.blocks = 0;
+  }
+
+  #blocksFor(tokens: number): number {
+    return Math.ceil(tokens / this.blockTokens);
+  }
+}

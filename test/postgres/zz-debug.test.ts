@@ -1,0 +1,24 @@
+import { test } from "vitest";
+import { AssignmentService } from "@fulcrum/controller/assignments/assignment.service.js";
+import { TestAgent } from "../support/test-agent.js";
+import { useControllers } from "../support/use-controllers.js";
+import { registrationEntry, splitAt, staticPool } from "../support/wire.js";
+import { expect } from "vitest";
+const fixture = useControllers({ replicas: 2 });
+test("x", async () => {
+  await fixture.controller.ask("createPool", { body: staticPool("p", splitAt(60)) });
+  const agent = new TestAgent(fixture.controller, `p-agent`);
+  await agent.register(registrationEntry(`p-i`, "p"));
+  const third = fixture.other;
+  const first = await agent.poll({ via: third });
+  const t0 = Date.now();
+  const answer = agent.poll({ via: third, etag: first!.etag, waitMs: 25000 }).then((a) => { console.log("answered", a, Date.now() - t0); });
+  await expect.poll(() => third.app.get(AssignmentService).waitingPolls).toBe(1);
+  const t1 = Date.now();
+  const server = third.app.getHttpServer();
+  const iv = setInterval(() => { console.log((process as any).getActiveResourcesInfo().filter((x: string) => /TCP/.test(x)).length); server.getConnections((_: any, n: number) => console.log("conns", n, Date.now() - t1)); }, 1000);
+  await third.close();
+  clearInterval(iv);
+  console.log("closed", Date.now() - t1);
+  await answer;
+});
