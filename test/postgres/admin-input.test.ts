@@ -35,7 +35,11 @@ describe("a pool that makes no sense is refused, and the answer names the field"
     ["an unknown guard", { guards: { maxStep: 5 } }, "guards"],
     ["a dwell of less than nothing", { guards: { dwellMs: -1 } }, "guards.dwellMs"],
     ["limits with min above max", { limits: { minSmPct: 60, maxSmPct: 40 } }, "limits.minSmPct"],
-    ["KV limits with min above max", { limits: { minKvQuotaPct: 60, maxKvQuotaPct: 40 } }, "limits.minKvQuotaPct"],
+    [
+      "KV limits with min above max",
+      { limits: { minKvQuotaPct: 60, maxKvQuotaPct: 40 } },
+      "limits.minKvQuotaPct",
+    ],
     ["a control interval of a millisecond", { controlIntervalMs: 1 }, "controlIntervalMs"],
     ["an infinite lookback", { lookbackMs: "1e999" }, "lookbackMs"],
     ["a field that nobody knows", { sloo: {} }, "(body)"],
@@ -159,7 +163,9 @@ test("a deleted pool's name is free again, and the new pool is another one", asy
   await fixture.controller.ask("deletePool", { params: { pool: "phoenix" } });
   const second = await fixture.controller.ask("createPool", { body: staticPool("phoenix", splitAt(60)) });
   expect(second.id).not.toBe(first.id);
-  expect((await fixture.controller.ask("listPools")).items.filter(({ name }) => name === "phoenix")).toEqual([second]);
+  expect((await fixture.controller.ask("listPools")).items.filter(({ name }) => name === "phoenix")).toEqual([
+    second,
+  ]);
 });
 
 describe("a search that makes no sense is refused", () => {
@@ -195,9 +201,12 @@ test("pages neither repeat nor skip while rows are added", async () => {
   const seen: number[] = [];
   let cursor: string | null = null;
   do {
-    const page: { items: { seq: number }[]; nextCursor: string | null } = await fixture.controller.ask("listAudit", {
-      query: { limit: 3, ...(cursor ? { cursor } : {}) },
-    });
+    const page: { items: { seq: number }[]; nextCursor: string | null } = await fixture.controller.ask(
+      "listAudit",
+      {
+        query: { limit: 3, ...(cursor ? { cursor } : {}) },
+      },
+    );
     seen.push(...page.items.map(({ seq }) => seq));
     cursor = page.nextCursor;
     await fixture.controller.ask("createKey", { body: { name: "while-paging", role: "viewer" } });

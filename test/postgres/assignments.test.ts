@@ -47,12 +47,15 @@ test("with the current ETag a poll waits and ends with 304", async () => {
   expect((await agent.poll({ etag: '"something-old"', waitMs: LONG_MS }))?.etag).toBe(first.etag);
 });
 
-test.each(["controller", "other"] as const)("a decision wakes a poll that the %s replica holds", async (which) => {
-  const { agent, instance } = await anInstance();
-  const { answer } = await heldPoll(agent, fixture[which]);
-  await evaluate(fixture.controller, instance);
-  expect((await answer)?.assignments).toMatchObject([{ instance, generation: 1, allocation: splitAt(60) }]);
-});
+test.each(["controller", "other"] as const)(
+  "a decision wakes a poll that the %s replica holds",
+  async (which) => {
+    const { agent, instance } = await anInstance();
+    const { answer } = await heldPoll(agent, fixture[which]);
+    await evaluate(fixture.controller, instance);
+    expect((await answer)?.assignments).toMatchObject([{ instance, generation: 1, allocation: splitAt(60) }]);
+  },
+);
 
 test("a change for one agent leaves another's poll alone", async () => {
   const one = await anInstance();

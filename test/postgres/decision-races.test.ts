@@ -47,8 +47,12 @@ test("of two replicas that read the same generation one applies, the other recor
     ["applied", 1],
     ["lost_race", null],
   ]);
-  const reconfigurations = await fixture.controller.ask("listReconfigurations", { query: { instance: "held-i" } });
-  expect(reconfigurations.items.map(({ generation, state }) => [generation, state])).toEqual([[1, "offered"]]);
+  const reconfigurations = await fixture.controller.ask("listReconfigurations", {
+    query: { instance: "held-i" },
+  });
+  expect(reconfigurations.items.map(({ generation, state }) => [generation, state])).toEqual([
+    [1, "offered"],
+  ]);
 });
 
 test("replicas that decide at once, many times: generations ascend by one and agents never see one fall", async () => {
@@ -86,7 +90,9 @@ test("replicas that decide at once, many times: generations ascend by one and ag
     Array.from({ length: rounds }, (_, index) => index),
   );
   expect(seen).toEqual(seen.toSorted((a, b) => a - b));
-  const decisions = await fixture.controller.ask("listDecisions", { query: { instance: "many-i", limit: 500 } });
+  const decisions = await fixture.controller.ask("listDecisions", {
+    query: { instance: "many-i", limit: 500 },
+  });
   const applied = decisions.items.filter(({ outcome }) => outcome === "applied");
   expect(applied.map(({ generation }) => generation).reverse()).toEqual(
     Array.from({ length: rounds }, (_, index) => index + 1),
@@ -108,7 +114,9 @@ test("reports through both replicas at once move each instance once", async () =
   expect(assignments.map(({ instance, generation }) => [instance, generation])).toEqual(
     instances.toSorted().map((name) => [name, 1]),
   );
-  const { items } = await fixture.controller.ask("listReconfigurations", { query: { pool: "busy", limit: 500 } });
+  const { items } = await fixture.controller.ask("listReconfigurations", {
+    query: { pool: "busy", limit: 500 },
+  });
   expect(items).toHaveLength(12);
 });
 

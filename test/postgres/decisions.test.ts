@@ -56,7 +56,10 @@ test("a static target is decided, offered, carried out and verified, and says so
     "decision.applied",
     "instance.register",
   ]);
-  await agent.report("path-i", { entry: { observed: { ...splitAt(60), generation: 1 } }, window: { generation: 1 } });
+  await agent.report("path-i", {
+    entry: { observed: { ...splitAt(60), generation: 1 } },
+    window: { generation: 1 },
+  });
   await evaluate("path-i", Date.now() + 1_000);
   expect((await decisionsOf("path-i"))[0]).toMatchObject({ kind: "hold", reason: "AT_TARGET" });
 });
@@ -69,7 +72,9 @@ test.each(["observe", "recommend"] as const)("%s: the move is recorded and nothi
     { kind: "move", outcome: "recorded", generation: null, allocation: splitAt(70), mode },
   ]);
   expect((await instanceOf(`quiet-${mode}-i`)).desired.generation).toBe(0);
-  const { items } = await fixture.controller.ask("listReconfigurations", { query: { instance: `quiet-${mode}-i` } });
+  const { items } = await fixture.controller.ask("listReconfigurations", {
+    query: { instance: `quiet-${mode}-i` },
+  });
   expect(items).toEqual([]);
 });
 
@@ -91,7 +96,11 @@ describe("an operator in the way", () => {
     const agent = await anInstance(staticPool("pin", splitAt(60)));
     const params = { instance: "pin-i" };
     const pinned = await fixture.controller.ask("pinInstance", { params, body: { reason: "load test" } });
-    expect([pinned.pinned, pinned.pinnedUntil, pinned.conditions.includes("Pinned")]).toEqual([true, null, true]);
+    expect([pinned.pinned, pinned.pinnedUntil, pinned.conditions.includes("Pinned")]).toEqual([
+      true,
+      null,
+      true,
+    ]);
     expect((await agent.report("pin-i")).assignments).toEqual([]);
     expect((await decisionsOf("pin-i"))[0]).toMatchObject({ kind: "hold", reason: "PINNED" });
     const unpinned = await fixture.controller.ask("unpinInstance", { params });
@@ -105,7 +114,10 @@ describe("an operator in the way", () => {
   test("a pin with a time to live ends by itself", async () => {
     await anInstance(staticPool("ttl", splitAt(60)));
     const body = { reason: "an hour", ttlMs: 3_600_000 };
-    const { pinnedUntil } = await fixture.controller.ask("pinInstance", { params: { instance: "ttl-i" }, body });
+    const { pinnedUntil } = await fixture.controller.ask("pinInstance", {
+      params: { instance: "ttl-i" },
+      body,
+    });
     const untilMs = Date.parse(pinnedUntil!);
     expect(await evaluate("ttl-i", untilMs - 1)).toBe(false);
     expect((await decisionsOf("ttl-i"))[0]).toMatchObject({ reason: "PINNED" });
@@ -147,7 +159,11 @@ test("the snapshot names the SLO it was decided under, and a change of policy is
   await anInstance(staticPool("slo", splitAt(60), { mode: "observe" }));
   await evaluate("slo-i", Date.now());
   const slo = { ...SLO, tpot: { percentile: 0.99, boundMs: 42 } };
-  await fixture.controller.ask("putSlo", { params: { pool: "slo" }, body: slo, headers: { "if-match": '"1"' } });
+  await fixture.controller.ask("putSlo", {
+    params: { pool: "slo" },
+    body: slo,
+    headers: { "if-match": '"1"' },
+  });
   await patchPool("slo", { policy: { name: "feedback" }, guards: { minSamples: 9 } });
   await evaluate("slo-i", Date.now() + 1);
   const [after, before] = await Promise.all(
@@ -171,12 +187,21 @@ test("every stored decision, read back over HTTP and run again, gives the same a
     { ttft: histogramAt(777.7, 40), tpot: histogramAt(33.3, 40), promptTokens: 33_333 },
     { ttft: histogramAt(100.1, 40), tpot: histogramAt(151.51, 40), outputTokens: 77_777 },
     { ttft: histogramAt(900.9, 40), tpot: histogramAt(222.2, 40) },
-    { ttft: histogramAt(10, 40), tpot: histogramAt(10, 40), kv: { totalTokens: 1_000, usedTokens: 999, preemptions: 7 } },
+    {
+      ttft: histogramAt(10, 40),
+      tpot: histogramAt(10, 40),
+      kv: { totalTokens: 1_000, usedTokens: 999, preemptions: 7 },
+    },
     { ttft: histogramAt(300, 4), tpot: histogramAt(80, 4), busy: { prefillShare: null, decodeShare: 1 / 3 } },
   ];
   for (let round = 0; round < 25; round += 1) {
     const endAtMs = Date.now();
-    const window = { ...loads[Math.floor(round / 2) % loads.length], generation, endAtMs, startAtMs: endAtMs - 1 };
+    const window = {
+      ...loads[Math.floor(round / 2) % loads.length],
+      generation,
+      endAtMs,
+      startAtMs: endAtMs - 1,
+    };
     await agent.report("replay-i", { window, entry: { observed: null } });
     await evaluate("replay-i", Date.now());
     const { desired } = await instanceOf("replay-i");

@@ -50,7 +50,9 @@ test("one rank: offered, preparing, ready, switched, verified, with the time of 
   await open();
   expect(await stateOf(instance)).toBe("offered");
   for (const step of ["preparing", "ready", "switched", "verified"] as const) {
-    expect(await agent.ack(instance, 1, step, { delivered: step === "verified" ? splitAt(59) : null })).toBe("applied");
+    expect(await agent.ack(instance, 1, step, { delivered: step === "verified" ? splitAt(59) : null })).toBe(
+      "applied",
+    );
     expect(await stateOf(instance)).toBe(step);
   }
   const rollout = await rolloutOf(instance);
@@ -162,11 +164,13 @@ describe("an acknowledgement that tells nothing new changes nothing", () => {
     await open();
     await agent.carryOut(instance, 1);
     const before = await rolloutOf(instance);
-    expect(await agent.ack(instance, 1, "failed", { failure: { code: "late", message: "", retryable: false } })).toBe(
-      "repeat",
-    );
+    expect(
+      await agent.ack(instance, 1, "failed", { failure: { code: "late", message: "", retryable: false } }),
+    ).toBe("repeat");
     expect(await rolloutOf(instance)).toEqual(before);
-    expect((await fixture.controller.ask("getInstance", { params: { instance } })).desired.generation).toBe(1);
+    expect((await fixture.controller.ask("getInstance", { params: { instance } })).desired.generation).toBe(
+      1,
+    );
   });
 });
 
@@ -199,7 +203,9 @@ test("acknowledgements of many instances in opposite orders do not stand in each
   await fixture.controller.ask("createPool", { body: staticPool(pool, splitAt(60)) });
   const instances = Array.from({ length: 16 }, (_, index) => `crossed-${index}`);
   const agent = new TestAgent(fixture.controller, "crossed-agent");
-  await agent.register(...instances.map((name) => registrationEntry(name, pool, { rankCount: 2, ranks: [0, 1] })));
+  await agent.register(
+    ...instances.map((name) => registrationEntry(name, pool, { rankCount: 2, ranks: [0, 1] })),
+  );
   for (const name of instances) await evaluate(fixture.controller, name);
   for (const step of ["preparing", "ready", "switched", "verified"] as const) {
     const request = (names: string[], rank: number) => ({
@@ -234,7 +240,9 @@ describe("a rollout that is overtaken", () => {
       to: splitAt(70),
     });
     const make = (from: number) =>
-      fixture.controller.source.transaction((manager) => openReconfigurations(manager, [change(from)], 3_600_000));
+      fixture.controller.source.transaction((manager) =>
+        openReconfigurations(manager, [change(from)], 3_600_000),
+      );
     // Made from a generation that is not current: nothing happens.
     expect((await make(0)).size).toBe(0);
     expect(await stateOf(instance)).toBe("offered");
@@ -248,7 +256,10 @@ describe("a rollout that is overtaken", () => {
     const { instance, agent, open } = await anOpenRollout();
     await open();
     await fixture.controller.ask("deleteInstance", { params: { instance } });
-    expect(await rolloutOf(instance)).toMatchObject({ state: "superseded", failure: "the instance was deleted" });
+    expect(await rolloutOf(instance)).toMatchObject({
+      state: "superseded",
+      failure: "the instance was deleted",
+    });
     expect((await agent.poll())?.assignments).toEqual([]);
     expect(await agent.ack(instance, 1, "verified")).toBe("unknown");
     expect((await fixture.controller.call("getInstance", { params: { instance } })).status).toBe(404);
@@ -263,7 +274,9 @@ test("rollouts are found by instance, pool and state", async () => {
   await open();
   await agent.carryOut(instance, 1);
   const find = async (query: Record<string, string>) =>
-    (await fixture.controller.ask("listReconfigurations", { query })).items.map(({ generation }) => generation);
+    (await fixture.controller.ask("listReconfigurations", { query })).items.map(
+      ({ generation }) => generation,
+    );
   expect(await find({ pool })).toEqual([1]);
   expect(await find({ instance, state: "verified" })).toEqual([1]);
   expect(await find({ instance, state: "offered" })).toEqual([]);

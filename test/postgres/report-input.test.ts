@@ -64,7 +64,11 @@ describe("a window that cannot be believed is refused, and the answer names the 
     ["a field that nobody knows", (w) => (w["gpuTemperature"] = 70), "windows.0.gpuTemperature"],
     ["a missing field", (w) => delete w["busy"], "windows.0.busy"],
     ["a generation that no row can hold", (w) => (w["generation"] = 2 ** 40), "windows.0.generation"],
-    ["a window from before the clock began", (w) => ((w["startAtMs"] = -5), (w["endAtMs"] = -1)), "windows.0.startAtMs"],
+    [
+      "a window from before the clock began",
+      (w) => ((w["startAtMs"] = -5), (w["endAtMs"] = -1)),
+      "windows.0.startAtMs",
+    ],
   ];
   test.each(cases)("%s", async (_what, spoil, field) => {
     const { agent, instance } = await anInstance();
@@ -73,7 +77,10 @@ describe("a window that cannot be believed is refused, and the answer names the 
     const body = JSON.stringify(report(agent.name, [instanceReport(instance, [window as never])]));
     const reply = await fixture.controller.call("report", { body: body.replace(/"RAW (.*?)"/, "$1") });
     expect(reply.status).toBe(422);
-    expect(reply.problem).toMatchObject({ code: "nothing_accepted", errors: [{ field: `${instance}.${field}` }] });
+    expect(reply.problem).toMatchObject({
+      code: "nothing_accepted",
+      errors: [{ field: `${instance}.${field}` }],
+    });
     expect(await storedWindows(instance)).toBe(0);
   });
 });

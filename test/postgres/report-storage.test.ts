@@ -29,7 +29,10 @@ function names(pool: string, count: number): string[] {
 
 /** Sequence numbers as the API shows them, oldest first. */
 async function seqsOf(instance: string): Promise<number[]> {
-  const { items } = await fixture.controller.ask("listWindows", { params: { instance }, query: { limit: 500 } });
+  const { items } = await fixture.controller.ask("listWindows", {
+    params: { instance },
+    query: { limit: 500 },
+  });
   return items.map(({ window }) => window.seq).reverse();
 }
 
@@ -41,7 +44,10 @@ function replica(index: number): TestController {
 test("the same report again stores nothing twice, and tells where the instance is", async () => {
   const agent = await aFleet("again", 1);
   const body = report(agent.name, [instanceReport("again-0", [wireWindow(1), wireWindow(2)])]);
-  const answers = [await fixture.controller.ask("report", { body }), await fixture.other.ask("report", { body })];
+  const answers = [
+    await fixture.controller.ask("report", { body }),
+    await fixture.other.ask("report", { body }),
+  ];
   expect(answers.map(({ accepted }) => accepted)).toEqual([
     [{ instance: "again-0", lastSeq: 2 }],
     [{ instance: "again-0", lastSeq: 2 }],
@@ -53,7 +59,9 @@ test("a report that repeats the last windows adds only the new ones", async () =
   const agent = await aFleet("overlap", 1);
   for (const seqs of [[1], [1, 2], [1, 2, 3], [2, 3, 4], [1]]) {
     const windows = seqs.map((seq) => wireWindow(seq));
-    await fixture.controller.ask("report", { body: report(agent.name, [instanceReport("overlap-0", windows)]) });
+    await fixture.controller.ask("report", {
+      body: report(agent.name, [instanceReport("overlap-0", windows)]),
+    });
   }
   expect(await seqsOf("overlap-0")).toEqual([1, 2, 3, 4]);
 });
@@ -133,24 +141,27 @@ test("a pool deleted while reports, registrations and acknowledgements arrive: n
 test.each([
   ["behind", -HOUR_MS],
   ["ahead", HOUR_MS],
-])("an agent whose clock is an hour %s gets its windows stored in the controller's time", async (name, offMs) => {
-  const pool = `clock-${name}`;
-  const agent = await aFleet(pool, 1);
-  const agentNowMs = Date.now() + offMs;
-  const sent = wireWindow(1, { endAtMs: agentNowMs, startAtMs: agentNowMs - 5_000 });
-  const answer = await fixture.controller.ask("report", {
-    body: report(agent.name, [instanceReport(`${pool}-0`, [sent])], agentNowMs),
-  });
-  expect(Math.abs(answer.clockSkewMs + offMs)).toBeLessThan(60_000);
-  const { items } = await fixture.controller.ask("listWindows", { params: { instance: `${pool}-0` } });
-  const { window } = items[0]!;
-  expect(Math.abs(window.endAtMs - Date.now())).toBeLessThan(60_000);
-  expect(window.endAtMs - window.startAtMs).toBe(5_000);
-  const instance = await fixture.controller.ask("getInstance", { params: { instance: `${pool}-0` } });
-  expect(instance.conditions).not.toContain("StaleSignal");
-  const { conditions } = await fixture.controller.ask("getAgent", { params: { agent: agent.name } });
-  expect(conditions).toEqual(["ClockSkew"]);
-});
+])(
+  "an agent whose clock is an hour %s gets its windows stored in the controller's time",
+  async (name, offMs) => {
+    const pool = `clock-${name}`;
+    const agent = await aFleet(pool, 1);
+    const agentNowMs = Date.now() + offMs;
+    const sent = wireWindow(1, { endAtMs: agentNowMs, startAtMs: agentNowMs - 5_000 });
+    const answer = await fixture.controller.ask("report", {
+      body: report(agent.name, [instanceReport(`${pool}-0`, [sent])], agentNowMs),
+    });
+    expect(Math.abs(answer.clockSkewMs + offMs)).toBeLessThan(60_000);
+    const { items } = await fixture.controller.ask("listWindows", { params: { instance: `${pool}-0` } });
+    const { window } = items[0]!;
+    expect(Math.abs(window.endAtMs - Date.now())).toBeLessThan(60_000);
+    expect(window.endAtMs - window.startAtMs).toBe(5_000);
+    const instance = await fixture.controller.ask("getInstance", { params: { instance: `${pool}-0` } });
+    expect(instance.conditions).not.toContain("StaleSignal");
+    const { conditions } = await fixture.controller.ask("getAgent", { params: { agent: agent.name } });
+    expect(conditions).toEqual(["ClockSkew"]);
+  },
+);
 
 test("what the agent says it runs, and the conditions it names, are shown beside what was asked", async () => {
   const agent = await aFleet("seen", 1);

@@ -92,7 +92,11 @@ test("a silent agent: every attempt times out, then the last good allocation com
   expect(lost).toMatchObject({ state: "rolled_back", attempt: MAX_ATTEMPTS, generation: 2 });
   expect(lost!.failure).toBe("nothing was heard in state offered until the deadline");
   expect(back).toMatchObject({ kind: "rollback", generation: 3, to: splitAt(60), decision: lost!.decision });
-  expect(await assignmentOf(agent)).toMatchObject({ generation: 3, allocation: splitAt(60), reason: "ROLLBACK" });
+  expect(await assignmentOf(agent)).toMatchObject({
+    generation: 3,
+    allocation: splitAt(60),
+    reason: "ROLLBACK",
+  });
 });
 
 test("an agent that falls silent half way is not waited for either", async () => {
@@ -102,7 +106,13 @@ test("an agent that falls silent half way is not waited for either", async () =>
   await agent.ack(instance, 2, "ready");
   await expect.poll(async () => (await rolloutsOf(instance))[0]?.state, SOON).toBe("rolled_back");
   const [rollout] = await rolloutsOf(instance);
-  expect(await stepsOf(rollout!.id)).toEqual(["offered 1", "preparing 1", "ready 1", "offered 2", "rolled_back 2"]);
+  expect(await stepsOf(rollout!.id)).toEqual([
+    "offered 1",
+    "preparing 1",
+    "ready 1",
+    "offered 2",
+    "rolled_back 2",
+  ]);
 });
 
 test("a failure that will not pass rolls back at once, and the rollback that is carried out is the new last good", async () => {
@@ -117,7 +127,9 @@ test("a failure that will not pass rolls back at once, and the rollback that is 
   expect(settled.desired).toEqual({ ...splitAt(60), generation: 3 });
   expect(settled.lastGood).toEqual({ ...splitAt(60), generation: 3 });
   expect(settled.conditions).not.toContain("Degraded");
-  const { items } = await fixture.controller.ask("listAudit", { query: { subject: `instance/${instance}`, limit: 3 } });
+  const { items } = await fixture.controller.ask("listAudit", {
+    query: { subject: `instance/${instance}`, limit: 3 },
+  });
   expect(items.map(({ action }) => action)).toEqual([
     "reconfiguration.verified",
     "reconfiguration.rolled_back",

@@ -79,7 +79,9 @@ export async function startController(
     ...env,
   });
   const logged: LogLine[] = [];
-  const sink = { write: (line: string) => void (logged.length < MAX_LOGGED && logged.push(JSON.parse(line))) };
+  const sink = {
+    write: (line: string) => void (logged.length < MAX_LOGGED && logged.push(JSON.parse(line))),
+  };
   const logger = pino({ level: "warn" }, sink);
   const source = await openDatabase(dataSourceOptions(config.databaseUrl, config.dbPoolSize));
   const app = await createApp(config, logger, source);

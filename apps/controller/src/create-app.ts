@@ -6,6 +6,7 @@ import { KeyService } from "./access/key.service.js";
 import { AppModule } from "./app.module.js";
 import type { Config } from "./config.js";
 import { serveDocs } from "./http/docs-page.js";
+import { drainOnClose } from "./http/drain.js";
 import { ProblemFilter } from "./http/problem-filter.js";
 import { validationPipe } from "./http/validation.js";
 import { nestLogger } from "./obs/logger.js";
@@ -36,6 +37,7 @@ export async function createApp(
   );
   app.useGlobalPipes(validationPipe());
   app.useGlobalFilters(new ProblemFilter(logger));
+  drainOnClose(adapter.getInstance());
   serveDocs(adapter.getInstance());
   if (config.bootstrapAdminKey) await app.get(KeyService).ensureBootstrapKey(config.bootstrapAdminKey);
   return app;

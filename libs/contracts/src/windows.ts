@@ -12,11 +12,11 @@ export const MAX_BUCKETS = 64;
 
 export const histogram = z
   .strictObject({
-    boundsMs: z.array(z.number().gt(0).max(1e9)).min(1).max(MAX_BUCKETS - 1),
-    counts: z
-      .array(z.int().min(0).max(1e12))
-      .min(2)
-      .max(MAX_BUCKETS),
+    boundsMs: z
+      .array(z.number().gt(0).max(1e9))
+      .min(1)
+      .max(MAX_BUCKETS - 1),
+    counts: z.array(z.int().min(0).max(1e12)).min(2).max(MAX_BUCKETS),
     sumMs: z.number().min(0).max(1e15),
   })
   .meta({

@@ -5,6 +5,7 @@ import { parseWake, type Wake, WAKE_CHANNEL } from "./wake.js";
 
 const FIRST_RETRY_MS = 100;
 const MAX_RETRY_MS = 5_000;
+const CONNECT_TIMEOUT_MS = 5_000;
 /** NOTIFY carries less than 8,000 bytes; 64 names of 63 characters fit. */
 const MAX_NAMES = 64;
 
@@ -45,19 +46,28 @@ export class PostgresWake implements Wake {
       connectionString: this.url,
       application_name: "fulcrum-wake",
       keepAlive: true,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     });
-    let lost = false;
+    // Only a connection that listens can be lost; one that fails before is tried again by whoever called.
+    let listening = false;
     const onLost = (error?: Error) => {
-      if (lost) return;
-      lost = true;
-      if (this.client === client) this.client = null;
+      if (!listening) return;
+      listening = false;
+      this.client = null;
       if (!this.stopped.signal.aborted) void this.reconnect(error);
     };
     client.on("error", onLost);
     client.on("end", () => onLost());
     client.on("notification", ({ payload }) => this.listener(parseWake(payload)));
-    await client.connect();
-    await client.query(`LISTEN ${WAKE_CHANNEL}`);
+    try {
+      await client.connect();
+      await client.query(`LISTEN ${WAKE_CHANNEL}`);
+      this.stopped.signal.throwIfAborted();
+    } catch (error) {
+      await client.end().catch(() => {});
+      throw error;
+    }
+    listening = true;
     this.client = client;
   }
 
