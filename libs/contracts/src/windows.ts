@@ -30,7 +30,7 @@ export const window = z
     seq: z.int().min(0),
     startAtMs: atMs,
     endAtMs: atMs,
-    durationMs: z.number().gt(0).max(3_600_000),
+    durationMs: z.number().min(1).max(3_600_000),
     generation: generation.nullable(),
     arrivals: count,
     promptTokens: count,

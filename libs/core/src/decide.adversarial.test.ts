@@ -35,6 +35,7 @@ const wildSnapshot: fc.Arbitrary<Snapshot> = fc.record({
   current: fc.record({ split: wildSplit, kvQuotaPct: wild, generation: wild }),
   rolloutGeneration: maybe,
   lastChangeAtMs: maybe,
+  coolDownUntilMs: maybe,
   recentMoves: fc.array(
     fc.record({ atMs: wild, generation: wild, prefillDeltaPct: wild, decodeDeltaPct: wild }),
     { maxLength: 70 },
@@ -89,6 +90,7 @@ const dented: fc.Arbitrary<Snapshot> = fc
       "state",
       "rolloutGeneration",
       "lastChangeAtMs",
+      "coolDownUntilMs",
     ] as const),
     fc.subarray(
       [

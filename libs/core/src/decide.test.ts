@@ -30,6 +30,7 @@ const OBSTACLES: { reason: string; clear: (s: Snapshot) => Snapshot }[] = [
   { reason: "PINNED", clear: (s) => ({ ...s, hold: { ...s.hold, pinned: null } }) },
   { reason: "FROZEN", clear: (s) => ({ ...s, hold: { ...s.hold, frozen: false } }) },
   { reason: "ROLLOUT_OPEN", clear: (s) => ({ ...s, rolloutGeneration: null }) },
+  { reason: "COOL_DOWN", clear: (s) => ({ ...s, coolDownUntilMs: SAMPLE_NOW_MS }) },
   { reason: "DWELL", clear: (s) => ({ ...s, lastChangeAtMs: SAMPLE_NOW_MS - 60_000 }) },
   { reason: "FLAP_BUDGET", clear: (s) => ({ ...s, recentMoves: [] }) },
   { reason: "TTFT_MISSED", clear: (s) => ({ ...s, signal: sampleSignal({ toAtMs: SAMPLE_NOW_MS }) }) },
@@ -48,6 +49,7 @@ test("what is in the way is told in order, and each is held", () => {
     hold: { pinned: { untilAtMs: null }, frozen: true },
     rolloutGeneration: 2,
     lastChangeAtMs: SAMPLE_NOW_MS - 1_000,
+    coolDownUntilMs: SAMPLE_NOW_MS + 1,
     recentMoves: swing,
   });
   for (const { reason, clear } of OBSTACLES) {
@@ -159,6 +161,7 @@ describe("the static policy", () => {
     { over: { hold: { pinned: { untilAtMs: null }, frozen: false } }, want: "PINNED" },
     { over: { hold: { pinned: null, frozen: true } }, want: "FROZEN" },
     { over: { rolloutGeneration: 2 }, want: "ROLLOUT_OPEN" },
+    { over: { coolDownUntilMs: SAMPLE_NOW_MS + 1 }, want: "COOL_DOWN" },
     { over: { current: { ...target, generation: 3 } }, want: "AT_TARGET" },
   ])("holds on $want", ({ over, want }) => {
     expect(run(over, statically)).toMatchObject({ kind: "hold", reason: want });

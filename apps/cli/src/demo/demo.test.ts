@@ -62,7 +62,7 @@ describe("laneFigures", () => {
         decision(9_000, "move", "TTFT_MISSED"),
         decision(5_000, "move", "TTFT_MISSED"),
         decision(1_500, "hold", "THIN_SIGNAL"),
-        decision(-3_000, "hold", "NO_SIGNAL"),
+        decision(700, "hold", "NO_SIGNAL"),
       ],
       reconfigurations: [rollout("verified", 900), rollout("verified", 500), rollout("rolled_back", 4_000)],
       finalAllocation: null,
@@ -76,8 +76,8 @@ describe("laneFigures", () => {
     expect(figures.requests.unfinished).toBe(30);
   });
 
-  it("times the first decision and move after the start, not before it", () => {
-    expect(figures.firstDecisionMs).toBe(1_500);
+  it("times the first decision and the first move from the start of the engines", () => {
+    expect(figures.firstDecisionMs).toBe(700);
     expect(figures.firstMoveMs).toBe(5_000);
     expect(figures.moves).toEqual({ TTFT_MISSED: 2 });
     expect(figures.holds).toEqual({ THIN_SIGNAL: 1, NO_SIGNAL: 1 });

@@ -37,7 +37,7 @@ export interface LaneFigures {
     readonly p50Ms: number | null;
     readonly maxMs: number | null;
   };
-  /** Wall time from the engines' start to the first decision after it, and to the first move. */
+  /** Wall time from the start of the engines' processes to the first decision, and to the first move. */
   readonly firstDecisionMs: number | null;
   readonly firstMoveMs: number | null;
   readonly finalAllocation: Allocation | null;
@@ -76,18 +76,13 @@ export function laneFigures(
   name: string,
   counts: EngineCounts,
   rows: LaneRows,
-  startAtMs: number,
+  enginesAtMs: number,
 ): LaneFigures {
   const { decisions, reconfigurations } = rows;
   const { clockS, arrived, ...results } = counts;
   const finished = finishedOf(counts);
   const firstAfterMs = (kinds: readonly string[]) =>
-    least(
-      decisions
-        .filter(({ kind }) => kinds.includes(kind))
-        .map(({ at }) => Date.parse(at) - startAtMs)
-        .filter((ms) => ms >= 0),
-    );
+    least(decisions.filter(({ kind }) => kinds.includes(kind)).map(({ at }) => Date.parse(at) - enginesAtMs));
   const verified = reconfigurations
     .filter(({ state }) => state === "verified")
     .flatMap(({ durationMs }) => (durationMs === null ? [] : [durationMs]))

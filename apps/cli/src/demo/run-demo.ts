@@ -48,7 +48,9 @@ interface Run {
   readonly api: ApiClient;
   readonly adminKey: string;
   readonly lanes: readonly { readonly lane: Lane; readonly engine: Engine }[];
+  /** When the load begins, and before that when the engines' processes were started. */
   readonly startAtMs: number;
+  readonly enginesAtMs: number;
 }
 
 /** @throws CliFailure when a part fails or the person stops it; everything has been stopped then. */
@@ -128,7 +130,8 @@ async function startAll(
   await ensureAgentKey(api, AGENT, paths.agentKey);
 
   say("three engines and the agent");
-  const startAtMs = Date.now() + START_IN_MS;
+  const enginesAtMs = Date.now();
+  const startAtMs = enginesAtMs + START_IN_MS;
   const engines = await startEngines(stack, options, { folder, logs: paths.logs, startAtMs, signal });
   const config = agentConfigText({
     agent: AGENT,
@@ -147,7 +150,7 @@ async function startAll(
     const engine = engines.find(({ name }) => name === lane.name);
     return engine === undefined ? [] : [{ lane, engine }];
   });
-  return { folder, databaseUrl, api, adminKey, lanes, startAtMs };
+  return { folder, databaseUrl, api, adminKey, lanes, startAtMs, enginesAtMs };
 }
 
 async function startEngines(
@@ -221,7 +224,7 @@ async function collect(options: DemoOptions, run: Run, signal: AbortSignal): Pro
   for (const [i, { lane }] of run.lanes.entries()) {
     const count = counts[i];
     if (count === undefined) continue;
-    lanes.push(laneFigures(lane.name, count, await fetchRows(run.api, lane.name), run.startAtMs));
+    lanes.push(laneFigures(lane.name, count, await fetchRows(run.api, lane.name), run.enginesAtMs));
   }
   return {
     startedAt: new Date(run.startAtMs).toISOString(),

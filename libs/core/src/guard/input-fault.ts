@@ -15,7 +15,7 @@ import {
 } from "../signal/fault.js";
 import type { Fault } from "../signal/fault.js";
 import { histogramFault } from "../signal/histogram.js";
-import { MAX_BUSY_SHARE, MAX_CLOCK_AHEAD_MS } from "../signal/window.js";
+import { MAX_BUSY_SHARE, MAX_CLOCK_AHEAD_MS, MIN_WINDOW_MS } from "../signal/window.js";
 import type { Limits } from "../nouns.js";
 import { lowestCap } from "./grid.js";
 
@@ -167,7 +167,8 @@ export function signalFault(value: unknown, nowMs: number): Fault | null {
     return shapeFault("signal.freshness", "fresh, thin, stale or missing");
   }
   return firstFault(
-    rangeFault("signal.durationMs", value.durationMs, 0, HUGE),
+    // An empty signal covers nothing.
+    value.durationMs === 0 ? null : rangeFault("signal.durationMs", value.durationMs, MIN_WINDOW_MS, HUGE),
     rangeFault("signal.arrivals", value.arrivals, 0, HUGE),
     rangeFault("signal.finished", value.finished, 0, HUGE),
     rangeFault("signal.promptTokens", value.promptTokens, 0, HUGE),

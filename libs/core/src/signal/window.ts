@@ -15,6 +15,9 @@ import { histogramFault } from "./histogram.js";
 /** The field of a window that cannot be true, and the bound it breaks. */
 export type WindowFault = Fault;
 
+/** Over less than this a count makes no rate: a few requests would read as millions a second. */
+export const MIN_WINDOW_MS = 1;
+
 /** Longest window, of wall clock and of engine time. */
 export const MAX_WINDOW_MS = 3_600_000;
 
@@ -45,7 +48,7 @@ function timesFault(window: Window, nowMs: number): Fault | null {
     wholeFault("seq", window.seq, 0, Number.MAX_SAFE_INTEGER),
     rangeFault("startAtMs", window.startAtMs, 0, LAST_INSTANT_MS),
     rangeFault("endAtMs", window.endAtMs, 0, LAST_INSTANT_MS),
-    rangeFault("durationMs", window.durationMs, 0, MAX_WINDOW_MS),
+    rangeFault("durationMs", window.durationMs, MIN_WINDOW_MS, MAX_WINDOW_MS),
     window.generation === null
       ? null
       : wholeFault("generation", window.generation, 0, Number.MAX_SAFE_INTEGER),
@@ -61,7 +64,6 @@ function timesFault(window: Window, nowMs: number): Fault | null {
       value: window.endAtMs,
     };
   }
-  if (window.durationMs <= 0) return { field: "durationMs", bound: "above 0", value: window.durationMs };
   if (!(window.endAtMs <= nowMs + MAX_CLOCK_AHEAD_MS)) {
     return {
       field: "endAtMs",
