@@ -1,4 +1,5 @@
 import type { Histogram, Window } from "@fulcrum/core/nouns.js";
+import { sameBounds } from "@fulcrum/core/signal/histogram.js";
 import { Injectable } from "@nestjs/common";
 
 /** As many as a decision reads from the database at most. */
@@ -6,7 +7,7 @@ export const MAX_WINDOWS = 512;
 /** Instances that one replica remembers; past this the longest unused are forgotten and read again when due. */
 const MAX_INSTANCES = 4_096;
 /** Sets of histogram bounds that are shared; a fleet has a handful. */
-const MAX_BOUNDS = 256;
+const MAX_BOUNDS = 32;
 
 interface Remembered {
   /** Windows with a sequence number up to this one that the database holds are here, back to `completeFromMs`. */
@@ -23,7 +24,7 @@ interface Remembered {
 @Injectable()
 export class RecentWindows {
   private readonly byInstance = new Map<string, Remembered>();
-  private readonly bounds = new Map<string, readonly number[]>();
+  private readonly examples: Histogram[] = [];
 
   /** Windows that this replica stored: those after `previousSeq`, which was the last before them. */
   append(instanceId: string, previousSeq: number, windows: readonly Window[], keepMs: number): void {
@@ -76,9 +77,9 @@ export class RecentWindows {
   }
 
   private sharedBounds(histogram: Histogram): Histogram {
-    const key = histogram.boundsMs.join(",");
-    const known = this.bounds.get(key) ?? histogram.boundsMs;
-    if (!this.bounds.has(key) && this.bounds.size < MAX_BOUNDS) this.bounds.set(key, known);
-    return { ...histogram, boundsMs: known };
+    const known = this.examples.find((example) => sameBounds(example, histogram));
+    if (known) return { ...histogram, boundsMs: known.boundsMs };
+    if (this.examples.length < MAX_BOUNDS) this.examples.push(histogram);
+    return histogram;
   }
 }
