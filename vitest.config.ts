@@ -13,6 +13,8 @@ export default defineConfig({
         ...shared,
         test: {
           name: "unit",
+          // One kind after the other: processes under test must not wait for the unit tests' CPU.
+          sequence: { groupOrder: 1 },
           include: ["libs/*/src/**/*.test.ts", "apps/*/src/**/*.test.ts", "test/tidy/**/*.test.ts"],
           exclude: ["**/*.pg.test.ts", "**/*.process.test.ts", "**/node_modules/**"],
         },
@@ -22,6 +24,7 @@ export default defineConfig({
         ...shared,
         test: {
           name: "postgres",
+          sequence: { groupOrder: 2 },
           include: ["libs/*/src/**/*.pg.test.ts", "apps/*/src/**/*.pg.test.ts", "test/postgres/**/*.test.ts"],
           globalSetup: ["test/support/postgres-server.ts"],
           testTimeout: 30_000,
@@ -34,6 +37,7 @@ export default defineConfig({
         ...shared,
         test: {
           name: "process",
+          sequence: { groupOrder: 3 },
           include: [
             "libs/*/src/**/*.process.test.ts",
             "apps/*/src/**/*.process.test.ts",

@@ -114,7 +114,7 @@ describe("an agent key that is bound to one agent", () => {
       }),
     ];
     expect(replies.map(({ status }) => status)).toEqual([403, 403, 403, 400]);
-    expect(replies[0]!.problem?.detail).toBe(
+    expect(replies.at(0)!.problem?.detail).toBe(
       "This key is bound to agent bound-2 and may not speak for bound-1.",
     );
     expect((await fixture.controller.call("report", { body: report("bound-2", []), key })).status).toBe(200);

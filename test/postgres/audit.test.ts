@@ -93,9 +93,9 @@ test("everything that changes anything is recorded, with who did it, before and 
 
 test("a changed, a dropped and a swapped row are each noticed from the export alone", async () => {
   const entries = await wholeLog();
-  expect(brokenAt(entries.with(3, { ...entries[3]!, actor: "nobody" }))).toBe(4);
+  expect(brokenAt(entries.with(3, { ...entries.at(3)!, actor: "nobody" }))).toBe(4);
   expect(brokenAt(entries.toSpliced(2, 1))).not.toBeNull();
-  expect(brokenAt(entries.with(1, entries[2]!).with(2, entries[1]!))).not.toBeNull();
+  expect(brokenAt(entries.with(1, entries.at(2)!).with(2, entries.at(1)!))).not.toBeNull();
 });
 
 test("writers on two replicas at once keep one unbroken chain", async () => {

@@ -40,12 +40,12 @@ test("of two replicas that read the same generation one applies, the other recor
     .toBe(2);
   await holder.commitTransaction();
   await holder.release();
-  expect((await Promise.all(both)).toSorted()).toEqual([false, true]);
+  expect((await Promise.all(both)).filter(Boolean)).toHaveLength(1);
 
   const { items } = await fixture.controller.ask("listDecisions", { query: { instance: "held-i" } });
-  expect(items.map(({ outcome, generation }) => [outcome, generation]).toSorted()).toEqual([
-    ["applied", 1],
-    ["lost_race", null],
+  expect(items.map(({ outcome, generation }) => `${outcome} ${generation}`).toSorted()).toEqual([
+    "applied 1",
+    "lost_race null",
   ]);
   const reconfigurations = await fixture.controller.ask("listReconfigurations", {
     query: { instance: "held-i" },
@@ -58,11 +58,11 @@ test("of two replicas that read the same generation one applies, the other recor
 test("replicas that decide at once, many times: generations ascend by one and agents never see one fall", async () => {
   const agent = await anInstance("many");
   const seen: number[] = [];
-  let polling = true;
+  const over = new AbortController();
   const watching = (async () => {
-    for (let turn = 0; polling; turn += 1) {
+    for (let turn = 0; !over.signal.aborted; turn += 1) {
       const via = turn % 2 === 0 ? fixture.controller : fixture.other;
-      seen.push((await agent.poll({ via }))!.assignments[0]!.generation);
+      seen.push((await agent.poll({ via }))!.assignments.at(0)!.generation);
     }
   })();
   const rounds = 20;
@@ -77,7 +77,7 @@ test("replicas that decide at once, many times: generations ascend by one and ag
     expect(outcomes.filter(Boolean)).toHaveLength(1);
     await agent.carryOut("many-i", round);
   }
-  polling = false;
+  over.abort();
   await watching;
 
   const { items } = await fixture.controller.ask("listReconfigurations", {

@@ -43,7 +43,7 @@ test("a static target is decided, offered, carried out and verified, and says so
   expect(instance.desired).toEqual({ ...splitAt(60), generation: 1 });
   expect(instance.lastGood).toEqual({ ...splitAt(60), generation: 1 });
   expect(instance.rollout).toBeNull();
-  const [summary] = await decisionsOf("path-i");
+  const summary = (await decisionsOf("path-i")).at(0);
   expect(summary).toMatchObject({ kind: "move", reason: "STATIC_TARGET", outcome: "applied", generation: 1 });
   const decision = await fixture.controller.ask("getDecision", { params: { id: summary!.id } });
   const reconfiguration = await fixture.controller.ask("getReconfiguration", {

@@ -4,7 +4,15 @@ import { startController, type TestController } from "../support/controller.js";
 import { createDatabase, type TestDatabase } from "../support/database.js";
 import { TestAgent } from "../support/test-agent.js";
 import { errorsOf } from "../support/use-controllers.js";
-import { ack, instanceReport, registrationEntry, report, splitAt, staticPool, wireWindow } from "../support/wire.js";
+import {
+  ack,
+  instanceReport,
+  registrationEntry,
+  report,
+  splitAt,
+  staticPool,
+  wireWindow,
+} from "../support/wire.js";
 
 let database: TestDatabase;
 let keeper: TestController;
@@ -58,7 +66,7 @@ test("a replica that stops while reports come in has stored every window it answ
         [name],
       );
       const stored = new Set(rows.map(({ seq }) => Number(seq)));
-      expect(answered[index]!.filter((seq) => !stored.has(seq))).toEqual([]);
+      expect(answered.at(index)!.filter((seq) => !stored.has(seq))).toEqual([]);
     }
     expect(errorsOf(stopping.logged)).toEqual([]);
   }
@@ -82,7 +90,12 @@ test("acknowledgements that were answered are kept", async () => {
   const agent = new TestAgent(keeper, "acks-agent");
   const instances = Array.from({ length: count }, (_, index) => `acks-${index}`);
   await agent.register(...instances.map((name) => registrationEntry(name, "acks")));
-  await keeper.ask("report", { body: report(agent.name, instances.map((name) => instanceReport(name, [wireWindow(1)]))) });
+  await keeper.ask("report", {
+    body: report(
+      agent.name,
+      instances.map((name) => instanceReport(name, [wireWindow(1)])),
+    ),
+  });
   const key = await agent.key();
   const stopping = await startController(database.url);
   const said = instances.map(async (name) => {

@@ -81,7 +81,7 @@ describe("when the database goes away and comes back", () => {
     expect(replies.map(({ status, problem }) => [status, problem?.code])).toEqual(
       replies.map(() => [503, "unavailable"]),
     );
-    expect(replies[0]!.headers.get("retry-after")).toBe("1");
+    expect(replies.at(0)!.headers.get("retry-after")).toBe("1");
     expect((await get("/metrics")).status).toBe(200);
     // Long enough that everything that holds a connection has tried in vain to get it back.
     const before = proxy.accepted;
@@ -122,7 +122,7 @@ describe("when the database goes away and comes back", () => {
     await other.register(registrationEntry("back-i", "back"));
     const { etag } = (await other.poll())!;
     const service = controller.app.get(AssignmentService);
-    const answer = other.poll({ etag, waitMs: 20_000 });
+    const answer = other.poll({ etag, waitMs: 60_000 });
     await expect.poll(() => service.waitingPolls, SOON).toBe(1);
     await evaluate(controller, "back-i");
     expect((await answer)?.assignments[0]?.generation).toBe(1);
@@ -135,7 +135,7 @@ test("/metrics is what Prometheus reads, with the controller's own series in it"
   const typed = new Set<string>();
   for (const line of text.split("\n").filter(Boolean)) {
     const meta = /^# (?:HELP|TYPE) ([a-zA-Z_:][a-zA-Z0-9_:]*) .+$/.exec(line);
-    if (meta) typed.add(meta[1]!);
+    if (meta) typed.add(meta.at(1)!);
     else {
       const sample =
         /^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?:[a-z]\w*="[^"]*",?)+\})? (?:NaN|[+-]?Inf|-?[\d.e+-]+)$/.exec(
@@ -143,7 +143,7 @@ test("/metrics is what Prometheus reads, with the controller's own series in it"
         );
       expect(sample, line).not.toBeNull();
       expect(typed).toContain(
-        sample![1]!.replace(/_(bucket|sum|count)$/, (suffix) => (typed.has(sample![1]!) ? suffix : "")),
+        sample!.at(1)!.replace(/_(bucket|sum|count)$/, (suffix) => (typed.has(sample!.at(1)!) ? suffix : "")),
       );
     }
   }
@@ -161,7 +161,7 @@ test("/metrics is what Prometheus reads, with the controller's own series in it"
 test("/docs loads everything from this host", async () => {
   const page = await get("/docs");
   expect([page.status, page.type]).toEqual([200, "text/html; charset=utf-8"]);
-  const assets = [...page.text.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, path]) => path!);
+  const assets = [...page.text.matchAll(/(?:src|href)="([^"]+)"/g)].map((match) => match.at(1)!);
   expect(assets.length).toBeGreaterThan(2);
   for (const path of assets) {
     expect(path).toMatch(/^\/docs\//);

@@ -91,10 +91,16 @@ test("decisions and rollouts are deleted when they are old; what is open and wha
   await run(nowMs + DAY_MS + HOUR_MS);
   expect(await countOf("decisions")).toBe(0);
   const left = async (instance: string) =>
-    (await fixture.controller.ask("listReconfigurations", { query: { instance } })).items.map(({ state }) => state);
+    (await fixture.controller.ask("listReconfigurations", { query: { instance } })).items.map(
+      ({ state }) => state,
+    );
   expect(await left("retention-i")).toEqual([]);
   expect(await left("still-open-i")).toEqual(["offered"]);
-  expect(await countOf("reconfiguration_steps s WHERE NOT EXISTS (SELECT 1 FROM reconfigurations r WHERE r.id = s.reconfiguration_id)")).toBe(0);
+  expect(
+    await countOf(
+      "reconfiguration_steps s WHERE NOT EXISTS (SELECT 1 FROM reconfigurations r WHERE r.id = s.reconfiguration_id)",
+    ),
+  ).toBe(0);
   const instance = await fixture.controller.ask("getInstance", { params: { instance: "retention-i" } });
   expect(instance).toMatchObject({ lastDecision: null, desired: { ...splitAt(60), generation: 1 } });
   await open.carryOut("still-open-i", 1);

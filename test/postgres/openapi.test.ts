@@ -8,7 +8,14 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { evaluate } from "../support/evaluate.js";
 import { TestAgent } from "../support/test-agent.js";
 import { useControllers } from "../support/use-controllers.js";
-import { instanceReport, registrationEntry, report, splitAt, staticPool, wireWindow } from "../support/wire.js";
+import {
+  instanceReport,
+  registrationEntry,
+  report,
+  splitAt,
+  staticPool,
+  wireWindow,
+} from "../support/wire.js";
 
 const fixture = useControllers();
 
@@ -38,14 +45,21 @@ beforeAll(async () => {
 
 function operations(): [string, string, Operation][] {
   return Object.entries(document.paths).flatMap(([path, methods]) =>
-    Object.entries(methods).map(([method, operation]): [string, string, Operation] => [path, method, operation]),
+    Object.entries(methods).map(([method, operation]): [string, string, Operation] => [
+      path,
+      method,
+      operation,
+    ]),
   );
 }
 
 /** Everything in the document under a key of that name. */
 function found(value: unknown, key: string): unknown[] {
   if (typeof value !== "object" || value === null) return [];
-  return Object.entries(value).flatMap(([name, inner]) => [...(name === key ? [inner] : []), ...found(inner, key)]);
+  return Object.entries(value).flatMap(([name, inner]) => [
+    ...(name === key ? [inner] : []),
+    ...found(inner, key),
+  ]);
 }
 
 function at(pointer: string): unknown {
@@ -88,7 +102,8 @@ describe("the document", () => {
     }
   });
   test("has schemas that a JSON Schema 2020-12 validator takes", () => {
-    for (const name of Object.keys(document.components.schemas)) faultsOf(`#/components/schemas/${name}`, null);
+    for (const name of Object.keys(document.components.schemas))
+      faultsOf(`#/components/schemas/${name}`, null);
     for (const [path, method, { responses }] of operations())
       for (const [status, { content }] of Object.entries(responses))
         for (const type of Object.keys(content ?? {}))
@@ -101,7 +116,9 @@ const OUTSIDE = ["GET /healthz", "GET /readyz", "GET /metrics", "GET /openapi.js
 
 test("every handler of the application is in the document, and the other way round", () => {
   const container = fixture.controller.app as unknown as {
-    container: { getModules(): Map<string, { controllers: Map<unknown, { metatype: { prototype: object } }> }> };
+    container: {
+      getModules(): Map<string, { controllers: Map<unknown, { metatype: { prototype: object } }> }>;
+    };
   };
   const handlers = [...container.container.getModules().values()]
     .flatMap((module) => [...module.controllers.values()])
@@ -132,38 +149,67 @@ test("every answer of a session is what the document says, and so is every body 
     const [path, method, operation] = found;
     seen.add(name);
     if (options.body !== undefined && reply.status < 400)
-      expect([name, faultsOf(pointerTo(path, method, "requestBody", "content", "application/json", "schema"), options.body)]).toEqual([name, []]);
+      expect([
+        name,
+        faultsOf(
+          pointerTo(path, method, "requestBody", "content", "application/json", "schema"),
+          options.body,
+        ),
+      ]).toEqual([name, []]);
     const status = operation.responses[reply.status] ? String(reply.status) : "default";
     const content = operation.responses[status]?.content;
     const answer = reply.problem ?? reply.body;
     if (!content) expect([name, answer]).toEqual([name, null]);
     for (const type of Object.keys(content ?? {}))
-      expect([name, faultsOf(pointerTo(path, method, "responses", status, "content", type, "schema"), answer)]).toEqual([name, []]);
+      expect([
+        name,
+        faultsOf(pointerTo(path, method, "responses", status, "content", type, "schema"), answer),
+      ]).toEqual([name, []]);
     return reply;
   };
   const pool = { pool: "doc" };
   const instance = { instance: "doc-i" };
   const any = { "if-match": "*" };
-  await drive("createPool", { body: staticPool("doc", splitAt(60), { limits: { minSmPct: 10 }, guards: { dwellMs: 0 } }) });
+  await drive("createPool", {
+    body: staticPool("doc", splitAt(60), { limits: { minSmPct: 10 }, guards: { dwellMs: 0 } }),
+  });
   const agent = new TestAgent(controller, "doc-agent");
   await agent.register(registrationEntry("doc-i", "doc"));
   await drive("register", {
-    body: { agent: "doc-agent", node: "n", agentVersion: "1", sentAtMs: Date.now(), instances: [registrationEntry("doc-i", "doc"), registrationEntry("doc-j", "nowhere")] },
+    body: {
+      agent: "doc-agent",
+      node: "n",
+      agentVersion: "1",
+      sentAtMs: Date.now(),
+      instances: [registrationEntry("doc-i", "doc"), registrationEntry("doc-j", "nowhere")],
+    },
   });
-  await drive("report", { body: report("doc-agent", [instanceReport("doc-i", [wireWindow(1)]), instanceReport("ghost", [])]) });
+  await drive("report", {
+    body: report("doc-agent", [instanceReport("doc-i", [wireWindow(1)]), instanceReport("ghost", [])]),
+  });
   await drive("getAssignments", { query: { agent: "doc-agent" } });
   await drive("acknowledge", {
     body: {
       agent: "doc-agent",
       sentAtMs: Date.now(),
       acks: [
-        { instance: "doc-i", rank: 0, generation: 1, attempt: 1, step: "failed", atMs: Date.now(), delivered: splitAt(55), failure: { code: "x", message: "y", retryable: false } },
+        {
+          instance: "doc-i",
+          rank: 0,
+          generation: 1,
+          attempt: 1,
+          step: "failed",
+          atMs: Date.now(),
+          delivered: splitAt(55),
+          failure: { code: "x", message: "y", retryable: false },
+        },
       ],
     },
   });
   await agent.carryOut("doc-i", 2);
   await evaluate(controller, "doc-i", Date.now() + 86_400_000);
-  for (const name of ["listPools", "listInstances", "listAgents", "listKeys", "listAudit"] as const) await drive(name);
+  for (const name of ["listPools", "listInstances", "listAgents", "listKeys", "listAudit"] as const)
+    await drive(name);
   for (const name of ["getPool", "getSlo", "listSloVersions"] as const) await drive(name, { params: pool });
   for (const name of ["getInstance", "listWindows"] as const) await drive(name, { params: instance });
   await drive("getAgent", { params: { agent: "doc-agent" } });
@@ -171,7 +217,11 @@ test("every answer of a session is what the document says, and so is every body 
   for (const { id } of decisions.body!.items) await drive("getDecision", { params: { id } });
   const rollouts = await drive("listReconfigurations");
   for (const { id } of rollouts.body!.items) await drive("getReconfiguration", { params: { id } });
-  await drive("patchPool", { params: pool, body: { policy: { name: "feedback", params: { stepPct: 2 } } }, headers: any });
+  await drive("patchPool", {
+    params: pool,
+    body: { policy: { name: "feedback", params: { stepPct: 2 } } },
+    headers: any,
+  });
   await drive("putSlo", { params: pool, body: staticPool("x", splitAt(50)).slo, headers: any });
   await drive("pinInstance", { params: instance, body: { reason: "r" } });
   await drive("unpinInstance", { params: instance });

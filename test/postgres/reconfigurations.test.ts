@@ -38,7 +38,7 @@ async function anOpenRollout(over: Parameters<typeof registrationEntry>[2] = {})
 /** Of the newest rollout. */
 async function rolloutOf(instance: string) {
   const { items } = await fixture.controller.ask("listReconfigurations", { query: { instance } });
-  return fixture.controller.ask("getReconfiguration", { params: { id: items[0]!.id } });
+  return fixture.controller.ask("getReconfiguration", { params: { id: items.at(0)!.id } });
 }
 
 function stateOf(instance: string) {
@@ -232,7 +232,7 @@ describe("a rollout that is overtaken", () => {
     const poolId = (await fixture.controller.ask("getPool", { params: { pool } })).id;
     const change = (from: number) => ({
       poolId,
-      instanceId: items[0]!.id,
+      instanceId: items.at(0)!.id,
       decisionId: null,
       kind: "decision" as const,
       reason: "STATIC_TARGET",

@@ -125,7 +125,7 @@ test("one bad instance does not cost the others their windows", async () => {
   expect(answer.accepted).toEqual([{ instance: good.instance, lastSeq: 2 }]);
   expect(answer.rejected.map(({ instance, code, field }) => [instance, code, field])).toEqual([
     [bad.instance, "invalid_report", "windows.0.arrivals"],
-    [bad.instance, "invalid_window", "windows.0.generation"],
+    [bad.instance, "invalid_report", "windows.0.generation"],
     ["ghost-2", "unknown_instance", "instance"],
   ]);
   expect(await storedWindows(good.instance)).toBe(2);

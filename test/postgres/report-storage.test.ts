@@ -85,6 +85,15 @@ test("replicas that take the same many instances in opposite order do not stand 
   const body = staticPool("order", splitAt(60), { mode: "observe" });
   const agent = await aFleet("order", 40, body);
   const instances = names("order", 40);
+  // As after a few days: rows no longer lie in the order in which they were made.
+  for (const table of ["instances SET attempt = 1", "instance_signals SET last_seq = 0"]) {
+    const by = table.startsWith("instances") ? "id" : "instance_id";
+    for (const name of instances.toSorted((a, b) => a.localeCompare(b)).reverse())
+      await fixture.controller.source.query(
+        `UPDATE ${table} WHERE ${by} = (SELECT id FROM instances WHERE name = $1)`,
+        [name],
+      );
+  }
   for (let round = 1; round <= 8; round += 1) {
     await fixture.controller.source.query("UPDATE instance_signals SET evaluated_at = NULL");
     const entries = instances.map((name) => instanceReport(name, [wireWindow(round)]));
@@ -104,7 +113,7 @@ test("a pool deleted while reports, registrations and acknowledgements arrive: n
     const pool = `doomed-${round}`;
     const agent = await aFleet(pool, 20, staticPool(pool, splitAt(60)));
     const instances = names(pool, 20);
-    await agent.report(instances[0]!);
+    await agent.report(instances.at(0)!);
     const entriesAt = (seq: number) => instances.map((name) => instanceReport(name, [wireWindow(seq)]));
     const traffic = Array.from({ length: 12 }, async (_, index) => {
       const via = replica(index);
@@ -112,7 +121,7 @@ test("a pool deleted while reports, registrations and acknowledgements arrive: n
       for (let seq = 2; seq < 6; seq += 1) {
         const reply = await via.call("report", { body: report(agent.name, entriesAt(seq)) });
         statuses.push(reply.status);
-        await agent.ack(instances[(index + seq) % 20]!, 1, "preparing", {}, via);
+        await agent.ack(instances.at((index + seq) % 20)!, 1, "preparing", {}, via);
       }
       return statuses;
     });
@@ -127,7 +136,9 @@ test("a pool deleted while reports, registrations and acknowledgements arrive: n
 
     const reply = await fixture.controller.call("report", { body: report(agent.name, entriesAt(9)) });
     expect(reply.status).toBe(422);
-    expect(reply.problem?.detail).toContain(`${instances[0]} is not registered, or was deleted`);
+    expect(reply.problem?.detail).toContain(
+      `${instances[0]} is not registered by this agent, or was deleted`,
+    );
     const left = await fixture.controller.ask("listInstances", { query: { pool, limit: 500 } });
     expect(left.items).toEqual([]);
     const [open] = await fixture.controller.source.query(
@@ -153,7 +164,7 @@ test.each([
     });
     expect(Math.abs(answer.clockSkewMs + offMs)).toBeLessThan(60_000);
     const { items } = await fixture.controller.ask("listWindows", { params: { instance: `${pool}-0` } });
-    const { window } = items[0]!;
+    const { window } = items.at(0)!;
     expect(Math.abs(window.endAtMs - Date.now())).toBeLessThan(60_000);
     expect(window.endAtMs - window.startAtMs).toBe(5_000);
     const instance = await fixture.controller.ask("getInstance", { params: { instance: `${pool}-0` } });
@@ -176,4 +187,33 @@ test("what the agent says it runs, and the conditions it names, are shown beside
   expect(after.conditions).toEqual([]);
   // A read-back that failed leaves what was last read, with its time.
   expect(after.observed).toEqual(observed);
+});
+
+test("an agent cannot report for an instance that another agent looks after", async () => {
+  await aFleet("foreign", 1);
+  const thief = new TestAgent(fixture.controller, "foreign-thief");
+  await thief.register();
+  const body = report(thief.name, [instanceReport("foreign-0", [wireWindow(1)])]);
+  const reply = await fixture.controller.call("report", { body, key: await thief.key() });
+  expect(reply.status).toBe(422);
+  expect(reply.problem?.detail).toContain("is not registered by this agent");
+  expect(await seqsOf("foreign-0")).toEqual([]);
+});
+
+test("of a group of ranks the lowest rank's agent measures; the other's windows are let go", async () => {
+  await fixture.controller.ask("createPool", { body: poolBody("group") });
+  const [first, second] = ["group-a", "group-b"].map((name) => new TestAgent(fixture.controller, name));
+  await first!.register(registrationEntry("group-0", "group", { ranks: [0], rankCount: 2 }));
+  await second!.register(registrationEntry("group-0", "group", { ranks: [1], rankCount: 2 }));
+  for (const [agent, seq] of [
+    [second!, 7],
+    [first!, 1],
+    [second!, 8],
+  ] as const) {
+    const { accepted } = await fixture.controller.ask("report", {
+      body: report(agent.name, [instanceReport("group-0", [wireWindow(seq)])]),
+    });
+    expect(accepted).toEqual([{ instance: "group-0", lastSeq: seq }]);
+  }
+  expect(await seqsOf("group-0")).toEqual([1]);
 });

@@ -59,7 +59,7 @@ function instanceOf(instance: string) {
 }
 
 async function assignmentOf(agent: TestAgent) {
-  return (await agent.poll())!.assignments[0]!;
+  return (await agent.poll())!.assignments.at(0)!;
 }
 
 test("a failure that may pass is offered again, as the next attempt of the same generation", async () => {
@@ -70,7 +70,7 @@ test("a failure that may pass is offered again, as the next attempt of the same 
   expect(await assignmentOf(agent)).toMatchObject({ generation: 2, attempt: 2, allocation: splitAt(70) });
   expect(await agent.ack(instance, 2, "ready", { attempt: 1 })).toBe("stale");
   await agent.carryOut(instance, 2, { attempt: 2 });
-  const [rollout] = await rolloutsOf(instance);
+  const rollout = (await rolloutsOf(instance)).at(0);
   // It came good: what went wrong before is told by its steps.
   expect(rollout).toMatchObject({ state: "verified", attempt: 2, failure: null });
   expect(await stepsOf(rollout!.id)).toEqual([
@@ -89,9 +89,13 @@ test("a silent agent: every attempt times out, then the last good allocation com
   await move();
   await expect.poll(async () => (await rolloutsOf(instance)).length, SOON).toBe(2);
   const [lost, back] = await rolloutsOf(instance);
-  expect(lost).toMatchObject({ state: "rolled_back", attempt: MAX_ATTEMPTS, generation: 2 });
-  expect(lost!.failure).toBe("nothing was heard in state offered until the deadline");
-  expect(back).toMatchObject({ kind: "rollback", generation: 3, to: splitAt(60), decision: lost!.decision });
+  expect(lost).toMatchObject({
+    state: "rolled_back",
+    attempt: MAX_ATTEMPTS,
+    generation: 2,
+    failure: "nothing was heard in state offered until the deadline",
+  });
+  expect(back).toMatchObject({ kind: "rollback", generation: 3, to: splitAt(60), decision: lost?.decision });
   expect(await assignmentOf(agent)).toMatchObject({
     generation: 3,
     allocation: splitAt(60),
@@ -105,7 +109,7 @@ test("an agent that falls silent half way is not waited for either", async () =>
   await agent.ack(instance, 2, "preparing");
   await agent.ack(instance, 2, "ready");
   await expect.poll(async () => (await rolloutsOf(instance))[0]?.state, SOON).toBe("rolled_back");
-  const [rollout] = await rolloutsOf(instance);
+  const rollout = (await rolloutsOf(instance)).at(0);
   expect(await stepsOf(rollout!.id)).toEqual([
     "offered 1",
     "preparing 1",

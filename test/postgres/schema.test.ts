@@ -36,7 +36,7 @@ test("replicas that start together migrate one after the other", async () => {
   const opened = await Promise.all(
     Array.from({ length: 3 }, () => openDatabase(dataSourceOptions(fresh.url, 2))),
   );
-  const [row] = await opened[0]!.query("SELECT count(*)::int AS count FROM fulcrum_migrations");
+  const [row] = await opened.at(0)!.query("SELECT count(*)::int AS count FROM fulcrum_migrations");
   expect(row.count).toBe(MIGRATIONS.length);
   await Promise.all(opened.map((one) => one.destroy()));
   await fresh.drop();

@@ -127,7 +127,10 @@ async function send<N extends RouteName>(
   const path = route.path.replace(/:([a-zA-Z]+)/g, (_, param: string) =>
     encodeURIComponent(options.params?.[param] ?? `missing-${param}`),
   );
-  const query = Object.entries(options.query ?? {}).map(([key, value]) => [key, String(value)]);
+  const query = Object.entries(options.query ?? {}).map(([key, value]): [string, string] => [
+    key,
+    String(value),
+  ]);
   const target = `${url}${path}${query.length > 0 ? `?${new URLSearchParams(query).toString()}` : ""}`;
   const response = await fetch(target, {
     method: route.method,

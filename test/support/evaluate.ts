@@ -8,12 +8,14 @@ export async function evaluate(
   instance: string,
   nowMs: number = Date.now(),
 ): Promise<boolean> {
-  const [row] = await controller.source.query<{ id: string; last_seq: number; lookback_ms: number }[]>(
+  const rows = await controller.source.query<{ id: string; last_seq: number; lookback_ms: number }[]>(
     `SELECT i.id, s.last_seq::float8 AS last_seq, p.lookback_ms FROM instances i
      JOIN pools p ON p.id = i.pool_id JOIN instance_signals s ON s.instance_id = i.id
      WHERE i.name = $1 AND i.deleted_at IS NULL`,
     [instance],
   );
-  const due = { id: row!.id, lastSeq: row!.last_seq, lookbackMs: row!.lookback_ms };
+  const row = rows.at(0);
+  if (!row) throw new Error(`there is no instance ${instance}`);
+  const due = { id: row.id, lastSeq: row.last_seq, lookbackMs: row.lookback_ms };
   return controller.app.get(DecisionService).evaluate([due], nowMs);
 }

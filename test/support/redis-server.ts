@@ -21,7 +21,8 @@ const READY_WITHIN_MS = 10_000;
 /** Null when redis-server is not on the PATH; an error then if REQUIRE_REDIS=1. */
 export async function startRedis(): Promise<TestRedis | null> {
   if (spawnSync("redis-server", ["--version"]).status !== 0) {
-    if (process.env["REQUIRE_REDIS"] === "1") throw new Error("REQUIRE_REDIS=1, but redis-server is not on the PATH");
+    if (process.env["REQUIRE_REDIS"] === "1")
+      throw new Error("REQUIRE_REDIS=1, but redis-server is not on the PATH");
     return null;
   }
   const dir = await mkdtemp(join(tmpdir(), "fulcrum-redis-"));
@@ -51,7 +52,18 @@ export async function startRedis(): Promise<TestRedis | null> {
 }
 
 async function launch(port: number, dir: string): Promise<ChildProcess> {
-  const options = ["--port", String(port), "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "no"];
+  const options = [
+    "--port",
+    String(port),
+    "--bind",
+    "127.0.0.1",
+    "--dir",
+    dir,
+    "--save",
+    "",
+    "--appendonly",
+    "no",
+  ];
   const child = spawn("redis-server", options, { stdio: ["ignore", "pipe", "inherit"] });
   const timer = setTimeout(() => child.kill("SIGKILL"), READY_WITHIN_MS);
   try {

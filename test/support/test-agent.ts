@@ -58,7 +58,7 @@ export class TestAgent {
       body: { agent: this.name, sentAtMs: Date.now(), acks: [ack(instance, generation, step, over)] },
       key: await this.key(),
     });
-    return results[0]!.outcome;
+    return results.at(0)!.outcome;
   }
 
   /** Every step from preparing to verified. */

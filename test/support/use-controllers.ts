@@ -32,10 +32,10 @@ export function useControllers(
   });
   return {
     get controller() {
-      return started[0]!;
+      return started.at(0)!;
     },
     get other() {
-      return started[1]!;
+      return started.at(1)!;
     },
     get database() {
       return database!;

@@ -98,17 +98,21 @@ export class Agent {
   }
 
   status(): Record<string, unknown> {
-    const { awaySinceMs } = this.link;
+    const { awaySinceMs, refusal } = this.link;
     return {
       agent: this.config.agent,
       version: AGENT_VERSION,
       controller: {
         url: this.config.controller.url,
         unreachableSince: awaySinceMs === null ? null : new Date(awaySinceMs).toISOString(),
+        refusal,
         registered: this.session.registeredInstances,
         pendingAcks: this.session.pendingAcks,
       },
-      conditions: awaySinceMs === null ? [] : ["ControllerUnreachable"],
+      conditions: [
+        ...(awaySinceMs === null ? [] : ["ControllerUnreachable"]),
+        ...(refusal === null ? [] : ["ControllerRefuses"]),
+      ],
       instances: this.instances.map((instance) => instance.status()),
     };
   }

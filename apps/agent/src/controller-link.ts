@@ -21,6 +21,11 @@ export class ControllerLink {
     return this.since;
   }
 
+  /** What the controller refuses this agent with, such as `401 unauthenticated`; null while it does not. */
+  get refusal(): string | null {
+    return this.lastRefusal;
+  }
+
   get mayTry(): boolean {
     return this.clock.monotonicMs() >= this.retryAtMs;
   }

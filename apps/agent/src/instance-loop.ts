@@ -111,10 +111,15 @@ export class InstanceLoop {
     this.options.metrics.set("target_generation", { instance: this.name }, generation);
   }
 
-  measure(signal: AbortSignal): Promise<void> {
-    const { journal } = this.options;
+  /**
+   * Of an instance on several nodes only the agent of rank 0 makes windows: two that number the windows of one
+   * instance take each other's numbers, and SGLang exposes a whole engine's metrics at its first rank.
+   */
+  async measure(signal: AbortSignal): Promise<void> {
+    const { journal, config } = this.options;
     if (journal.unwritable) void journal.flush();
-    return this.meter.measure(signal);
+    if (config.ranks.includes(0)) await this.meter.measure(signal);
+    else await this.look();
   }
 
   /** null until the engine has been heard: its capabilities and its running allocation are read from it. */

@@ -6,6 +6,7 @@ import { window } from "./windows.js";
 export const MAX_INSTANCES_PER_REPORT = 256;
 export const MAX_WINDOWS_PER_INSTANCE = 32;
 export const MAX_RANKS = 64;
+const MAX_ATTEMPT = 1_000;
 export const MAX_LONG_POLL_MS = 60_000;
 
 const rank = z
@@ -57,7 +58,11 @@ export const assignment = z
   .strictObject({
     instance: name,
     generation,
-    attempt: z.int().min(1).meta({ description: "Grows when the same generation is offered again." }),
+    attempt: z
+      .int()
+      .min(1)
+      .max(MAX_ATTEMPT)
+      .meta({ description: "Grows when the same generation is offered again." }),
     allocation,
     reason: z.string(),
     issuedAtMs: atMs,
@@ -136,7 +141,7 @@ export const ack = z
     instance: name,
     rank,
     generation,
-    attempt: z.int().min(1),
+    attempt: z.int().min(1).max(MAX_ATTEMPT),
     step: rankStep,
     atMs,
     delivered: allocation

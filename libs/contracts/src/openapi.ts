@@ -30,17 +30,22 @@ function strip(schema: Json): Json {
 function inline(schema: z.ZodType, io: "input" | "output"): Json {
   const id = z.globalRegistry.get(schema)?.id;
   if (id) return { $ref: `#/components/schemas/${id}` };
-  return strip(z.toJSONSchema(schema, { target: "draft-2020-12", io, override: refer(schema) }) as Json);
+  const { $defs: _components, ...own } = z.toJSONSchema(schema, { target: "draft-2020-12", io }) as Json;
+  return strip(toComponents(own) as Json);
 }
 
-/** Replaces every registered schema inside `root` by a reference to its component. */
-function refer(root: z.ZodType) {
-  return (context: { zodSchema: z.core.$ZodType; jsonSchema: Json }) => {
-    const id = z.globalRegistry.get(context.zodSchema as z.ZodType)?.id;
-    if (!id || context.zodSchema === root) return;
-    for (const key of Object.keys(context.jsonSchema)) delete context.jsonSchema[key];
-    context.jsonSchema["$ref"] = `#/components/schemas/${id}`;
-  };
+/** zod puts registered schemas into `$defs` beside their use; in the document they are components. */
+function toComponents(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(toComponents);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]) => [
+      key,
+      key === "$ref" && typeof inner === "string"
+        ? inner.replace("#/$defs/", "#/components/schemas/")
+        : toComponents(inner),
+    ]),
+  );
 }
 
 function parameters(route: Route): Json[] {

@@ -50,7 +50,12 @@ const settings = {
   mode,
   policy: policyInput,
   guards: guards.partial(),
-  limits: limits.partial().meta({ description: "Narrows what the drivers can do." }),
+  limits: limits
+    .partial()
+    .meta({
+      description:
+        "Narrows what the drivers can do. A change replaces them all, so that one can be taken away.",
+    }),
   controlIntervalMs: z
     .int()
     .min(200)

@@ -25,7 +25,10 @@ export const atMs = z
   .min(0)
   .max(8_640_000_000_000_000)
   .meta({ id: "AtMs", description: "Epoch milliseconds." });
-export const generation = z.int().min(0).meta({ id: "Generation" });
+/** As Postgres' integer: a generation a second lasts 68 years. */
+const MAX_GENERATION = 2_147_483_647;
+
+export const generation = z.int().min(0).max(MAX_GENERATION).meta({ id: "Generation" });
 
 export const smPct = z.number().min(1).max(100);
 export const kvQuotaPct = z.number().min(1).max(100);

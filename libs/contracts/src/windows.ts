@@ -27,7 +27,8 @@ export const histogram = z
 
 export const window = z
   .strictObject({
-    seq: z.int().min(0),
+    // 0 is what an instance without windows has stored last.
+    seq: z.int().min(1),
     startAtMs: atMs,
     endAtMs: atMs,
     durationMs: z.number().min(1).max(3_600_000),

@@ -10,7 +10,11 @@ const MAX_SEEN = 20_000;
 export interface EngineState {
   readonly generation: number;
   readonly phase: "steady" | "preparing" | "switching";
-  readonly delivered: { readonly prefillSmPct: number; readonly decodeSmPct: number; readonly kvQuotaPct: number };
+  readonly delivered: {
+    readonly prefillSmPct: number;
+    readonly decodeSmPct: number;
+    readonly kvQuotaPct: number;
+  };
   readonly asked: EngineState["delivered"];
   readonly prepared: { readonly generation: number; readonly ready: boolean } | null;
   readonly bootId: string;

@@ -63,7 +63,7 @@ export class NodeProcess {
   static async start(launch: Launch): Promise<NodeProcess> {
     const started = NodeProcess.launch(launch);
     try {
-      await started.line((line) => line.includes('"event":"ready"'), READY_LIMIT_MS);
+      await started.line((line) => line.includes('"event":"ready"'), READY_LIMIT_MS, ["stdout"]);
       return started;
     } catch (error) {
       await started.kill();
@@ -103,16 +103,23 @@ export class NodeProcess {
     return this.logs.filter((line) => line["event"] === event);
   }
 
-  /** The first whole line that it wrote, on either stream, that satisfies the test. */
-  async line(wanted: (line: string) => boolean, limitMs = READY_LIMIT_MS): Promise<string> {
+  /** The first whole line on one of the streams that satisfies the test. */
+  async line(
+    wanted: (line: string) => boolean,
+    limitMs = READY_LIMIT_MS,
+    streams: readonly ("stdout" | "stderr")[] = ["stdout", "stderr"],
+  ): Promise<string> {
     const endAtMs = Date.now() + limitMs;
     for (;;) {
-      const whole = [...this.stdout.split("\n").slice(0, -1), ...this.stderr.split("\n").slice(0, -1)];
+      const whole = streams.flatMap((stream) => this[stream].split("\n").slice(0, -1));
       const found = whole.find(wanted);
       if (found !== undefined) return found;
       if (this.ended !== null || Date.now() >= endAtMs) {
-        const how = this.ended === null ? `is silent after ${limitMs} ms` : `ended: ${JSON.stringify(this.ended)}`;
-        throw new Error(`${this.child.spawnargs.join(" ")} ${how}\n${this.stdout.slice(-4_000)}\n${this.stderr.slice(-4_000)}`);
+        const how =
+          this.ended === null ? `is silent after ${limitMs} ms` : `ended: ${JSON.stringify(this.ended)}`;
+        throw new Error(
+          `${this.child.spawnargs.join(" ")} ${how}\n${this.stdout.slice(-4_000)}\n${this.stderr.slice(-4_000)}`,
+        );
       }
       await new Promise((resolve) => {
         setTimeout(resolve, 20);

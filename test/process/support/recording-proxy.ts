@@ -1,6 +1,13 @@
 /** Stands between agents and controllers, as a load balancer would, and keeps what was asked and answered. */
 import { once } from "node:events";
-import { type Agent, createServer, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
+import {
+  type Agent,
+  createServer,
+  type IncomingMessage,
+  request,
+  type Server,
+  type ServerResponse,
+} from "node:http";
 import type { AddressInfo } from "node:net";
 
 const MAX_KEPT = 20_000;
@@ -15,11 +22,21 @@ export interface Exchange {
 }
 
 interface ReportBody {
-  readonly instances: readonly { instance: string; windows: readonly { seq: number }[]; conditions: string[] }[];
+  readonly instances: readonly {
+    instance: string;
+    windows: readonly { seq: number }[];
+    conditions: string[];
+  }[];
 }
 
 interface AckBody {
-  readonly acks: readonly { instance: string; rank: number; generation: number; attempt: number; step: string }[];
+  readonly acks: readonly {
+    instance: string;
+    rank: number;
+    generation: number;
+    attempt: number;
+    step: string;
+  }[];
 }
 
 export class RecordingProxy {
@@ -100,7 +117,13 @@ export class RecordingProxy {
       if (reply === null) continue;
       if (this.exchanges.length < MAX_KEPT) {
         const path = (incoming.url ?? "").split("?")[0] ?? "";
-        this.exchanges.push({ path, sent: json(body), status: reply.status, answer: json(reply.text), target });
+        this.exchanges.push({
+          path,
+          sent: json(body),
+          status: reply.status,
+          answer: json(reply.text),
+          target,
+        });
       }
       outgoing.writeHead(reply.status, reply.headers).end(reply.text);
       return;

@@ -58,13 +58,18 @@ export interface AgentStatus {
   readonly conditions: readonly string[];
   readonly controller: {
     readonly unreachableSince: string | null;
+    readonly refusal: string | null;
     readonly registered: readonly string[];
     readonly pendingAcks: number;
   };
   readonly instances: readonly {
     readonly instance: string;
     readonly observed: { readonly generation: number; readonly phase: string } | null;
-    readonly target: { readonly generation: number; readonly attempt: number; readonly outcome: string } | null;
+    readonly target: {
+      readonly generation: number;
+      readonly attempt: number;
+      readonly outcome: string;
+    } | null;
     readonly lastGood: { readonly generation: number } | null;
     readonly highestGeneration: number;
     readonly settled: boolean;
@@ -109,7 +114,9 @@ export class System {
     if (failures.length > 0) throw new AggregateError(failures, "not everything could be cleaned up");
   }
 
-  async controller(env: Readonly<Record<string, string>> = {}): Promise<{ process: NodeProcess; url: string }> {
+  async controller(
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<{ process: NodeProcess; url: string }> {
     const process = await NodeProcess.start({
       script: appMain("controller"),
       args: ["--exit-with-parent"],
@@ -144,7 +151,14 @@ export class System {
     const socket = join(this.folder, `${name}.sock`);
     const process = await NodeProcess.start({
       script: appMain("engine-sim"),
-      args: [`--name=${name}`, `--socket=${socket}`, `--port=${port}`, "--fine-buckets", ...flags, "--exit-with-parent"],
+      args: [
+        `--name=${name}`,
+        `--socket=${socket}`,
+        `--port=${port}`,
+        "--fine-buckets",
+        ...flags,
+        "--exit-with-parent",
+      ],
     });
     this.defer(() => process.kill());
     const metricsUrl = `http://127.0.0.1:${String(process.ready["port"])}/metrics`;
@@ -209,7 +223,9 @@ export class System {
 }
 
 export async function statusOf(agent: NodeProcess): Promise<AgentStatus> {
-  const response = await fetch(`${String(agent.ready["statusUrl"])}/status`, { signal: AbortSignal.timeout(3_000) });
+  const response = await fetch(`${String(agent.ready["statusUrl"])}/status`, {
+    signal: AbortSignal.timeout(3_000),
+  });
   return (await response.json()) as AgentStatus;
 }
 
@@ -218,7 +234,9 @@ export class Admin {
   constructor(readonly client: ApiClient) {}
 
   async agentKey(agent: string): Promise<string> {
-    const { body } = await this.client.call("createKey", { body: { name: `agent ${agent}`, role: "agent", agent } });
+    const { body } = await this.client.call("createKey", {
+      body: { name: `agent ${agent}`, role: "agent", agent },
+    });
     return body.key;
   }
 
@@ -257,18 +275,32 @@ export class Admin {
   async rollouts(instance: string): Promise<ReconfigurationResource[]> {
     const { body } = await this.client.call("listReconfigurations", { query: { instance } });
     return Promise.all(
-      body.items.map(async ({ id }) => (await this.client.call("getReconfiguration", { params: { id } })).body),
+      body.items.map(
+        async ({ id }) => (await this.client.call("getReconfiguration", { params: { id } })).body,
+      ),
     );
   }
 
   /** Waits until the rollout of a generation is in one of the states. */
-  async rolloutIn(instance: string, generation: number, ...states: string[]): Promise<ReconfigurationResource> {
-    return until(`generation ${generation} of ${instance} is ${states.join(" or ")}`, async () => {
-      const all = await this.rollouts(instance);
-      const rollout = all.find((each) => each.generation === generation);
-      if (rollout !== undefined && states.includes(rollout.state)) return rollout;
-      throw new Error(JSON.stringify(all.map(({ generation, state, attempt, failure }) => [generation, state, attempt, failure])));
-    }, 30_000);
+  async rolloutIn(
+    instance: string,
+    generation: number,
+    ...states: string[]
+  ): Promise<ReconfigurationResource> {
+    return until(
+      `generation ${generation} of ${instance} is ${states.join(" or ")}`,
+      async () => {
+        const all = await this.rollouts(instance);
+        const rollout = all.find((each) => each.generation === generation);
+        if (rollout !== undefined && states.includes(rollout.state)) return rollout;
+        throw new Error(
+          JSON.stringify(
+            all.map(({ generation, state, attempt, failure }) => [generation, state, attempt, failure]),
+          ),
+        );
+      },
+      30_000,
+    );
   }
 }
 

@@ -9,7 +9,7 @@ import { CONFIG, type Config } from "../config.js";
 import { uuidV7 } from "../db/uuid-v7.js";
 import { LOGGER } from "../obs/logger.js";
 import { Metrics } from "../obs/metrics.js";
-import { openReconfigurations } from "../reconfigurations/open-reconfiguration.js";
+import { audited, openReconfigurations } from "../reconfigurations/open-reconfiguration.js";
 import { ReconfigurationQueue } from "../reconfigurations/reconfiguration.queue.js";
 import { agentsOf } from "../reconfigurations/reconfiguration.service.js";
 import { type DecisionOutcome, DecisionRow, insertDecisions } from "./decision.row.js";
@@ -145,12 +145,11 @@ export class DecisionService {
     const records = won.map(({ context, row }) => ({
       action: "decision.applied",
       subject: `instance/${context.instance}`,
-      before: context.current,
+      before: audited(context.current),
       after: {
+        ...audited({ ...row.allocation, generation: generationOf(context) }),
         decision: row.id,
         reason: row.reason,
-        generation: generationOf(context),
-        allocation: row.allocation,
       },
     }));
     await appendAudit(manager, CONTROLLER, ...records);

@@ -106,7 +106,8 @@ const CONTEXTS = `
       AND r.generation > coalesce((SELECT max(g.generation) FROM reconfigurations g
                                    WHERE g.instance_id = i.id AND g.kind = 'decision' AND g.state = 'verified'), -1)) b
   LEFT JOIN reconfigurations o ON o.instance_id = i.id AND o.ended_at IS NULL
-  WHERE i.id = ANY($1::uuid[]) AND i.deleted_at IS NULL`;
+  WHERE i.id = ANY($1::uuid[]) AND i.deleted_at IS NULL
+  ORDER BY i.id`;
 
 /** Windows are read only of the instances in `withWindowsOf`. */
 export async function loadContexts(

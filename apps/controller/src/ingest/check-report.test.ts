@@ -130,7 +130,7 @@ describe("an entry that is wrong is refused alone, with its field", () => {
     const { instances, rejected } = checkReport(body({ instances: [given, good] }));
     expect(instances.map(({ instance }) => instance)).toEqual(["i-2"]);
     expect(rejected.map((one) => one.field)).toEqual([field]);
-    expect(rejected[0]!.detail).toContain(field);
+    expect(rejected.at(0)!.detail).toContain(field);
   });
 });
 

@@ -6,7 +6,7 @@ import {
   report,
 } from "@fulcrum/contracts/agent-api.js";
 import type { Window } from "@fulcrum/core/nouns.js";
-import { describeFault, type Fault, wholeFault } from "@fulcrum/core/signal/fault.js";
+import { describeFault, type Fault } from "@fulcrum/core/signal/fault.js";
 import { checkWindow } from "@fulcrum/core/signal/window.js";
 import { Ajv2020, type ErrorObject, type ValidateFunction } from "ajv/dist/2020.js";
 import { z } from "zod";
@@ -25,8 +25,6 @@ const envelope = z.strictObject({
 });
 const validEnvelope = ajv.compile(schemaOf(envelope)) as ValidateFunction<z.infer<typeof envelope>>;
 
-/** Generations are kept in 32 bits. */
-const MAX_GENERATION = 2_147_483_647;
 /**
  * The longest backlog is 32 windows of an hour. Much older times come from a clock that was set back or
  * forth between window and report, and moved into the controller's time they may fit no calendar.
@@ -86,23 +84,14 @@ function faultOf(entry: unknown, sentAtMs: number): Rejection | null {
     const field = `windows.${index}.${fault.field}`;
     return { instance, code: "invalid_window", field, detail: `windows.${index}.${describeFault(fault)}` };
   }
-  const observed = generationFault("observed.generation", entry.observed?.generation ?? 0);
-  if (observed === null) return null;
-  return { instance, code: "invalid_report", field: observed.field, detail: describeFault(observed) };
+  return null;
 }
 
 /** What could be believed, but not kept. */
-function storageFault(window: Window, sentAtMs: number): Fault | null {
-  const { startAtMs, generation } = window;
-  if (startAtMs < sentAtMs - MAX_WINDOW_AGE_MS) {
-    const bound = `at most ${MAX_WINDOW_AGE_MS} ms before sentAtMs ${sentAtMs}`;
-    return { field: "startAtMs", bound, value: startAtMs };
-  }
-  return generationFault("generation", generation ?? 0);
-}
-
-function generationFault(field: string, generation: number): Fault | null {
-  return wholeFault(field, generation, 0, MAX_GENERATION);
+function storageFault({ startAtMs }: Window, sentAtMs: number): Fault | null {
+  if (startAtMs >= sentAtMs - MAX_WINDOW_AGE_MS) return null;
+  const bound = `at most ${MAX_WINDOW_AGE_MS} ms before sentAtMs ${sentAtMs}`;
+  return { field: "startAtMs", bound, value: startAtMs };
 }
 
 function nameOf(entry: unknown): string {

@@ -1,4 +1,4 @@
-import type { InstanceReport, Rejection, ReportAnswer } from "@fulcrum/contracts/agent-api.js";
+import type { Assignment, InstanceReport, Rejection, ReportAnswer } from "@fulcrum/contracts/agent-api.js";
 import type { Window } from "@fulcrum/core/nouns.js";
 import { Inject, Injectable } from "@nestjs/common";
 import type { Logger } from "pino";
@@ -36,7 +36,7 @@ export class ReportService {
     const startedAt = performance.now();
     const nowMs = Date.now();
     const clockSkewMs = nowMs - report.sentAtMs;
-    const batches = report.instances.map((entry) => toBatch(entry, clockSkewMs));
+    const batches = report.instances.map((entry) => toBatch(report.agent, entry, clockSkewMs));
     const stored = await this.writer.write(batches);
     this.rememberWindows(batches, stored);
     const mine = report.instances.map((entry) => stored.get(entry.instance));
@@ -44,10 +44,13 @@ export class ReportService {
     const rejected = [...report.rejected, ...unknownOnes(report.instances, stored)];
     await this.noteSeen(report.agent, clockSkewMs, nowMs);
     const changed = await this.decideFor(report.agent, known, nowMs);
+    const assigned = changed
+      ? (await this.assignments.forAgent(report.agent)).assignments
+      : known.map(toAssignment);
     const answer: ReportAnswer = {
-      accepted: known.map((row) => ({ instance: row.name, lastSeq: row.last_seq })),
+      accepted: known.map((row) => ({ instance: row.name, lastSeq: confirmedSeq(row, report.instances) })),
       rejected,
-      assignments: changed ? await this.currentAssignments(report.agent, known) : outstanding(known),
+      assignments: outstanding(assigned, report.instances),
       clockSkewMs,
     };
     for (const rejection of rejected) this.metrics.rejected(rejection.code);
@@ -65,7 +68,7 @@ export class ReportService {
   ): void {
     for (const { instance, windows } of batches) {
       const row = stored.get(instance);
-      if (row) this.recent.append(row.instance_id, row.previous_seq, windows, row.lookback_ms);
+      if (row?.speaks) this.recent.append(row.instance_id, row.previous_seq, windows, row.lookback_ms);
     }
   }
 
@@ -86,15 +89,6 @@ export class ReportService {
     }
   }
 
-  private async currentAssignments(
-    agent: string,
-    known: readonly StoredInstance[],
-  ): Promise<ReportAnswer["assignments"]> {
-    const { assignments } = await this.assignments.forAgent(agent);
-    const observed = new Map(known.map((row) => [row.name, row.observed_generation]));
-    return assignments.filter((assignment) => observed.get(assignment.instance) !== assignment.generation);
-  }
-
   private async noteSeen(agent: string, clockSkewMs: number, nowMs: number): Promise<void> {
     if ((this.seenAtMs.get(agent) ?? 0) > nowMs - SEEN_EVERY_MS) return;
     if (this.seenAtMs.size >= MAX_AGENTS_REMEMBERED) this.seenAtMs.clear();
@@ -111,7 +105,7 @@ export class ReportService {
  * Brings a batch into the controller's time. Below SKEW_MS the difference is mostly the network's, and
  * moving the windows by it would only make them jitter.
  */
-function toBatch(entry: InstanceReport, clockSkewMs: number): WindowBatch {
+function toBatch(agent: string, entry: InstanceReport, clockSkewMs: number): WindowBatch {
   const shiftMs = Math.abs(clockSkewMs) > SKEW_MS ? Math.round(clockSkewMs) : 0;
   const windows: readonly Window[] =
     shiftMs === 0
@@ -121,7 +115,7 @@ function toBatch(entry: InstanceReport, clockSkewMs: number): WindowBatch {
           startAtMs: window.startAtMs + shiftMs,
           endAtMs: window.endAtMs + shiftMs,
         }));
-  return { instance: entry.instance, windows, observed: entry.observed, conditions: entry.conditions };
+  return { agent, instance: entry.instance, windows, observed: entry.observed, conditions: entry.conditions };
 }
 
 function unknownOnes(
@@ -134,13 +128,25 @@ function unknownOnes(
       instance,
       code: "unknown_instance",
       field: "instance",
-      detail: `Instance ${instance} is not registered, or was deleted; register it again.`,
+      detail: `Instance ${instance} is not registered by this agent, or was deleted; register it again.`,
     }));
 }
 
 /** What the agent has not yet read back as running. */
-function outstanding(known: readonly StoredInstance[]): ReportAnswer["assignments"] {
-  return known.filter((row) => row.observed_generation !== row.generation).map(toAssignment);
+function outstanding(assigned: readonly Assignment[], entries: readonly InstanceReport[]): Assignment[] {
+  const observed = new Map(entries.map((entry) => [entry.instance, entry.observed?.generation ?? null]));
+  return assigned.filter(
+    ({ instance, generation }) => observed.has(instance) && observed.get(instance) !== generation,
+  );
+}
+
+/** Up to where the agent may forget its windows; those of an agent that does not speak for the group are all let go. */
+function confirmedSeq(row: StoredInstance, entries: readonly InstanceReport[]): number {
+  if (row.speaks) return row.last_seq;
+  const given = entries
+    .filter((entry) => entry.instance === row.name)
+    .flatMap(({ windows }) => windows.map(({ seq }) => seq));
+  return Math.max(row.last_seq, ...given);
 }
 
 function nothingAccepted(rejected: readonly Rejection[]): ProblemError {

@@ -6,6 +6,7 @@ import { isDatabaseAway, isRetryable } from "../db/sqlstate.js";
 
 /** One instance's part of a report, in the controller's time. */
 export interface WindowBatch {
+  readonly agent: string;
   readonly instance: string;
   readonly windows: readonly Window[];
   readonly observed: GeneratedAllocation | null;
@@ -15,13 +16,15 @@ export interface WindowBatch {
 /** What the database knows of an instance once its windows are stored. */
 export interface StoredInstance extends AssignmentRow {
   readonly instance_id: string;
+  /** The agent that reported, and whether it is the one whose windows count. */
+  readonly agent: string;
+  readonly speaks: boolean;
   readonly previous_seq: number;
   readonly last_seq: number;
   readonly stored: number;
   readonly evaluated_at: Date | null;
   readonly control_interval_ms: number;
   readonly lookback_ms: number;
-  readonly observed_generation: number | null;
 }
 
 interface Pending {
@@ -42,7 +45,9 @@ const MAX_TRIES = 3;
  *
  * A window is stored when its sequence number is above the instance's last one, which is read and moved
  * under the row's lock: the same report twice, through two replicas, stores its windows once.
- * An instance that is not in the answer does not exist or was deleted.
+ * Of a group of ranks the windows of the lowest rank's agent count, since one engine measures for all; those
+ * of the others are let go. An instance that is not in the answer does not exist, was deleted, or is none of
+ * the agent's.
  */
 @Injectable()
 export class WindowWriter {
@@ -51,7 +56,7 @@ export class WindowWriter {
 
   constructor(@Inject(DataSource) private readonly source: DataSource) {}
 
-  /** Resolves when the windows are durable. */
+  /** Resolves when the windows are durable, with the rows of this report by instance. */
   write(batches: readonly WindowBatch[]): Promise<Map<string, StoredInstance>> {
     return new Promise((resolve, reject) => {
       this.pending.push({ batches, resolve, reject });
@@ -73,8 +78,8 @@ export class WindowWriter {
   private async flush(group: readonly Pending[]): Promise<void> {
     try {
       const rows = await this.store(group.flatMap((pending) => pending.batches));
-      const byName = new Map(rows.map((row) => [row.name, row]));
-      for (const pending of group) pending.resolve(byName);
+      const byReport = new Map(rows.map((row) => [keyOf(row.agent, row.name), row]));
+      for (const { batches, resolve } of group) resolve(rowsOf(batches, byReport));
     } catch (error) {
       // What one report brought must not cost the others theirs: each is tried once more alone.
       if (group.length > 1 && !isDatabaseAway(error)) {
@@ -103,21 +108,28 @@ export class WindowWriter {
  */
 const STORE = `
   WITH input AS (
-    SELECT t.name, t.seq, t.end_at, t.generation, b.body
-    FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::int[]) WITH ORDINALITY AS t(name, seq, end_at, generation, n)
-    JOIN string_to_table($5::text, E'\\n') WITH ORDINALITY AS b(body, n) USING (n)
+    SELECT t.agent, t.name, t.seq, t.end_at, t.generation, b.body
+    FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::int[])
+      WITH ORDINALITY AS t(agent, name, seq, end_at, generation, n)
+    JOIN string_to_table($6::text, E'\\n') WITH ORDINALITY AS b(body, n) USING (n)
   ), news AS (
-    SELECT * FROM unnest($6::text[], $7::text[], $8::text[]) AS t(name, observed, conditions)
+    SELECT * FROM unnest($7::text[], $8::text[], $9::text[], $10::text[]) AS t(agent, name, observed, conditions)
   ), head AS (
-    SELECT i.id, i.name, s.last_seq
-    FROM instances i JOIN instance_signals s ON s.instance_id = i.id
-    WHERE i.name = ANY($6::text[]) AND i.deleted_at IS NULL
+    SELECT i.id, i.name, n.agent, n.observed, n.conditions, s.last_seq, s.evaluated_at,
+           n.agent = looks_after.first AS speaks
+    FROM news n
+    JOIN instances i ON i.name = n.name AND i.deleted_at IS NULL
+    JOIN instance_signals s ON s.instance_id = i.id
+    JOIN LATERAL (
+      SELECT (array_agg(a.name ORDER BY r.rank))[1] AS first, bool_or(a.name = n.agent) AS mine
+      FROM instance_ranks r JOIN agents a ON a.id = r.agent_id WHERE r.instance_id = i.id
+    ) looks_after ON looks_after.mine
     ORDER BY i.id FOR UPDATE OF s
   ), stored AS (
     INSERT INTO windows (instance_id, seq, received_at, end_at, generation, body)
-    SELECT h.id, w.seq, $9::timestamptz, w.end_at, w.generation, w.body::json
-    FROM input w JOIN head h ON h.name = w.name
-    WHERE w.seq > h.last_seq
+    SELECT h.id, w.seq, $11::timestamptz, w.end_at, w.generation, w.body::json
+    FROM input w JOIN head h ON h.name = w.name AND h.agent = w.agent
+    WHERE h.speaks AND w.seq > h.last_seq
     ON CONFLICT DO NOTHING
     RETURNING instance_id, seq, end_at
   ), newest AS (
@@ -125,19 +137,38 @@ const STORE = `
   ), moved AS (
     UPDATE instance_signals s
     SET last_seq = greatest(s.last_seq, n.seq), last_end_at = greatest(s.last_end_at, n.end_at),
-        observed = coalesce(t.observed::jsonb, s.observed),
-        observed_at = CASE WHEN t.observed IS NULL THEN s.observed_at ELSE $9::timestamptz END,
-        conditions = string_to_array(t.conditions, ',')
-    FROM head h JOIN news t ON t.name = h.name LEFT JOIN newest n ON n.instance_id = h.id
-    WHERE s.instance_id = h.id
-    RETURNING s.instance_id, h.last_seq::float8 AS previous_seq, s.last_seq::float8 AS last_seq, s.evaluated_at,
-              (s.observed ->> 'generation')::int AS observed_generation, coalesce(n.stored, 0) AS stored
+        observed = coalesce(h.observed::jsonb, s.observed),
+        observed_at = CASE WHEN h.observed IS NULL THEN s.observed_at ELSE $11::timestamptz END,
+        conditions = string_to_array(h.conditions, ',')
+    FROM head h LEFT JOIN newest n ON n.instance_id = h.id
+    WHERE s.instance_id = h.id AND h.speaks
+    RETURNING s.instance_id, s.last_seq, coalesce(n.stored, 0) AS stored
   )
-  SELECT m.*, i.name, i.generation, i.attempt, i.allocation, i.issue_reason, i.issued_at,
+  SELECT h.id AS instance_id, h.agent, h.speaks, h.last_seq::float8 AS previous_seq,
+         coalesce(m.last_seq, h.last_seq)::float8 AS last_seq, coalesce(m.stored, 0) AS stored, h.evaluated_at,
+         h.name, i.generation, i.attempt, i.allocation, i.issue_reason, i.issued_at,
          p.control_interval_ms, p.lookback_ms
-  FROM moved m JOIN instances i ON i.id = m.instance_id JOIN pools p ON p.id = i.pool_id`;
+  FROM head h LEFT JOIN moved m ON m.instance_id = h.id
+  JOIN instances i ON i.id = h.id JOIN pools p ON p.id = i.pool_id`;
+
+function keyOf(agent: string, instance: string): string {
+  return `${agent}/${instance}`;
+}
+
+function rowsOf(
+  batches: readonly WindowBatch[],
+  byReport: ReadonlyMap<string, StoredInstance>,
+): Map<string, StoredInstance> {
+  const rows = new Map<string, StoredInstance>();
+  for (const { agent, instance } of batches) {
+    const row = byReport.get(keyOf(agent, instance));
+    if (row) rows.set(instance, row);
+  }
+  return rows;
+}
 
 function toParameters(batches: readonly WindowBatch[]): unknown[] {
+  const agents: string[] = [];
   const names: string[] = [];
   const seqs: number[] = [];
   const ends: Date[] = [];
@@ -146,8 +177,9 @@ function toParameters(batches: readonly WindowBatch[]): unknown[] {
   // Two reports of one instance in a group: the later one says what is observed now.
   const latest = new Map<string, WindowBatch>();
   for (const batch of batches) {
-    latest.set(batch.instance, batch);
+    latest.set(keyOf(batch.agent, batch.instance), batch);
     for (const window of batch.windows) {
+      agents.push(batch.agent);
       names.push(batch.instance);
       seqs.push(window.seq);
       ends.push(new Date(window.endAtMs));
@@ -157,11 +189,13 @@ function toParameters(batches: readonly WindowBatch[]): unknown[] {
   }
   const news = [...latest.values()];
   return [
+    agents,
     names,
     seqs,
     ends,
     generations,
     bodies.join("\n"),
+    news.map((batch) => batch.agent),
     news.map((batch) => batch.instance),
     news.map((batch) => (batch.observed ? JSON.stringify(batch.observed) : null)),
     news.map((batch) => batch.conditions.join(",")),

@@ -45,6 +45,11 @@ export async function openReconfigurations(
   return new Map(rows.map((row) => [row.instanceId, row]));
 }
 
+/** An allocation as audit rows show it, before and after in the same shape. */
+export function audited({ generation, split, kvQuotaPct }: GeneratedAllocation) {
+  return { generation, allocation: { split, kvQuotaPct } };
+}
+
 export interface NewStep {
   readonly of: Pick<ReconfigurationRow, "id" | "attempt">;
   readonly at: Date;

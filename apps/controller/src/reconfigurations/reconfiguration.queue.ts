@@ -71,8 +71,11 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
         err: error,
       });
     });
-    await queue.waitUntilReady();
-    await this.scheduleHousekeeping(queue);
+    const scheduled = queue.waitUntilReady().then(() => this.scheduleHousekeeping(queue));
+    // Without Postgres there is no service; Redis may come later, and until then the sweep does the work.
+    if (this.config.redisUrl)
+      scheduled.catch((error: unknown) => this.logger.warn({ event: "queue_error", err: error }));
+    else await scheduled;
     const sweeping = {
       running: null as Promise<void> | null,
       timer: setInterval(() => {

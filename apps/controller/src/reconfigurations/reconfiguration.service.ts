@@ -6,7 +6,7 @@ import { appendAudit, type AuditRecord, CONTROLLER } from "../audit/append-audit
 import { CONFIG, type Config } from "../config.js";
 import { InstanceRow } from "../fleet/fleet.rows.js";
 import { Metrics } from "../obs/metrics.js";
-import { addSteps, openReconfigurations } from "./open-reconfiguration.js";
+import { addSteps, audited, openReconfigurations } from "./open-reconfiguration.js";
 import { ReconfigurationRow } from "./reconfiguration.rows.js";
 import { stepTimeoutMs } from "./rollout.js";
 
@@ -185,8 +185,9 @@ function recordOf(
   action: string,
   why: string | null,
 ): AuditRecord {
-  const after = { reconfiguration: row.id, generation: row.generation, allocation: row.toAllocation, why };
-  return { action, subject: `instance/${instance.name}`, before: row.fromAllocation, after };
+  const to = audited({ ...row.toAllocation, generation: row.generation });
+  const after = { ...to, reconfiguration: row.id, why };
+  return { action, subject: `instance/${instance.name}`, before: audited(row.fromAllocation), after };
 }
 
 /** Locks the instance's row: commits, acknowledgements and time-outs of one instance go one after the other. */

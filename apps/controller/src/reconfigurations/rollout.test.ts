@@ -76,7 +76,7 @@ describe("stateOf", () => {
     fc.assert(
       fc.property(going, fc.nat(), fc.constantFrom(...STEPS), (steps, index, next) => {
         const rank = index % steps.length;
-        fc.pre(isProgress(steps[rank]!, next));
+        fc.pre(isProgress(steps.at(rank)!, next));
         const before = order.indexOf(stateOf(steps, steps.length));
         const after = order.indexOf(stateOf(steps.with(rank, next), steps.length));
         expect(after).toBeGreaterThanOrEqual(before);

@@ -8,7 +8,10 @@ export class RedisWake implements Wake {
   private readonly subscriber: Redis;
   private listener: (agents: readonly string[] | null) => void = () => {};
 
-  constructor(url: string, logger: Logger) {
+  constructor(
+    url: string,
+    private readonly logger: Logger,
+  ) {
     const options = {
       lazyConnect: true,
       retryStrategy: (tries: number) => Math.min(100 * 2 ** tries, 5_000),
@@ -28,9 +31,14 @@ export class RedisWake implements Wake {
     this.listener = listener;
   }
 
+  /** Does not wait for Redis: without it everything works, only later. The subscription is made when it is there. */
   async start(): Promise<void> {
-    await Promise.all([this.publisher.connect(), this.subscriber.connect()]);
-    await this.subscriber.subscribe(WAKE_CHANNEL);
+    const ignore = () => {};
+    this.publisher.connect().catch(ignore);
+    this.subscriber.connect().catch(ignore);
+    this.subscriber.subscribe(WAKE_CHANNEL).catch((error: unknown) => {
+      this.logger.warn({ event: "wake_not_subscribed", backend: "redis", err: error });
+    });
   }
 
   async publish(agents: readonly string[]): Promise<void> {

@@ -1,0 +1,172 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import type { VerifyReport } from "@fulcrum/cli/commands/verify-decisions.js";
+import type { Decision, Snapshot } from "@fulcrum/core/decision.js";
+
+import { fulcrum, fulcrumJson } from "./support/fulcrum.js";
+import { type Admin, SLO, startServer, System } from "./support/system.js";
+import { until } from "./support/until.js";
+
+let postgres: Awaited<ReturnType<typeof startServer>>;
+let system: System;
+let admin: Admin;
+let env: Record<string, string>;
+
+const LEAST_MOVES = 40;
+
+/** Three engines whose SLO swings between what only prefill and what only decode can give, until they have moved often. */
+beforeAll(async () => {
+  postgres = await startServer();
+  system = await System.open(postgres.server.url);
+  const controller = await system.controller();
+  admin = system.api(controller.url);
+  env = { FULCRUM_URL: controller.url, FULCRUM_KEY: system.adminKey };
+  await admin.staticPool("chat", {
+    policy: { name: "feedback" },
+    controlIntervalMs: 200,
+    lookbackMs: 2_000,
+    guards: { dwellMs: 0, minSamples: 5, flapBudget: 60, flapWindowMs: 1_000, staleAfterMs: 2_000 },
+  });
+  const names = ["chat-0", "chat-1", "chat-2"];
+  const instances = [];
+  for (const [i, name] of names.entries()) {
+    const engine = await system.engine(name, "--speed=10", "--prepare-ms=1000", `--seed=${i + 1}`);
+    instances.push({ instance: name, pool: "chat", engine });
+  }
+  const setup = await system.agentSetup(admin, {
+    name: "node-a",
+    controllerUrl: controller.url,
+    instances,
+    windowMs: 200,
+  });
+  const agent = await system.startAgent(setup);
+  let swing = 0;
+  await until(
+    "it has moved often",
+    async () => {
+      // About once a second.
+      if (swing % 25 === 0) await setSlo(swing % 50 === 0);
+      swing += 1;
+      const [row] = await system.sql<{ moves: number }>(
+        "SELECT count(*)::int AS moves FROM decisions WHERE outcome = 'applied'",
+      );
+      return (row?.moves ?? 0) >= LEAST_MOVES;
+    },
+    90_000,
+  );
+  await agent.terminate();
+});
+afterAll(async () => {
+  await system?.close();
+  await postgres?.close();
+});
+
+async function setSlo(prefillSuffers: boolean): Promise<void> {
+  const { etag } = await admin.client.call("getSlo", { params: { pool: "chat" } });
+  const boundsMs = prefillSuffers ? { ttft: 30, tpot: 500 } : { ttft: 5_000, tpot: 12 };
+  await admin.client.call("putSlo", {
+    params: { pool: "chat" },
+    body: {
+      ...SLO,
+      ttft: { ...SLO.ttft, boundMs: boundsMs.ttft },
+      tpot: { ...SLO.tpot, boundMs: boundsMs.tpot },
+    },
+    ifMatch: etag ?? "",
+  });
+}
+
+test("every stored decision gives the same answer when it is run again, and how many were checked is said", async () => {
+  const [row] = await system.sql<{ count: number }>("SELECT count(*)::int AS count FROM decisions");
+  const report = await fulcrumJson<VerifyReport>(["decisions", "verify"], env);
+  expect(report).toEqual({ checked: row?.count, different: [] });
+  expect(report.checked).toBeGreaterThan(LEAST_MOVES);
+  const { code, out } = await fulcrum(["decisions", "verify", "--instance", "chat-1"], env);
+  expect(code).toBe(0);
+  expect(out).toMatch(/^checked [1-9]\d* decisions: 0 differ$/m);
+});
+
+interface AppliedRow {
+  readonly id: string;
+  readonly reason: string;
+  readonly message: string;
+  readonly predicted: { readonly ttftMs: number | null; readonly tpotMs: number | null } | null;
+  readonly based_on_generation: number;
+  readonly generation: number;
+  readonly decided_at_ms: string;
+  readonly at: Date;
+  readonly snapshot: Snapshot;
+  readonly decision: Decision;
+  readonly allocation: Decision["allocation"];
+  readonly rollout: string | null;
+  readonly rollout_generation: number;
+  readonly rollout_state: string;
+  readonly created_at: Date;
+  readonly ended_at: Date | null;
+  readonly to_allocation: Decision["allocation"];
+}
+
+test("every applied decision's row says what was seen, weighed, chosen and expected, and its reconfiguration what became of it, step by step", async () => {
+  const applied = await system.sql<AppliedRow>(
+    `SELECT d.*, r.id AS rollout, r.generation AS rollout_generation, r.state AS rollout_state,
+            r.created_at, r.ended_at, r.to_allocation
+     FROM decisions d LEFT JOIN reconfigurations r ON r.decision_id = d.id AND r.kind = 'decision'
+     WHERE d.outcome = 'applied' ORDER BY d.id`,
+  );
+  expect(applied.length).toBeGreaterThanOrEqual(LEAST_MOVES);
+  for (const row of applied) {
+    expect(row.reason).toMatch(/^[A-Z_]+$/);
+    expect(row.message).toMatch(/\d/);
+    expect(row.snapshot.signal.freshness).toBe("fresh");
+    expect(row.snapshot.current.generation).toBe(row.based_on_generation);
+    expect(row.generation).toBe(row.based_on_generation + 1);
+    expect(row.predicted).not.toBeNull();
+    expect(row.decision.reason).toBe(row.reason);
+    expect(row.decision.allocation).toEqual(row.allocation);
+    // Only the quota moves without a split having been weighed.
+    if (!row.reason.startsWith("KV_")) {
+      expect(row.decision.candidates.filter(({ verdict }) => verdict === "chosen")).toHaveLength(1);
+    }
+    expect(row.rollout).not.toBeNull();
+    expect(row.rollout_generation).toBe(row.generation);
+    expect(row.to_allocation).toEqual(row.allocation);
+    const steps = await system.sql<{ step: string; at: Date; attempt: number }>(
+      "SELECT step, at, attempt FROM reconfiguration_steps WHERE reconfiguration_id = $1 ORDER BY id",
+      [row.rollout],
+    );
+    expect(steps[0]).toMatchObject({ step: "offered", attempt: 1 });
+    const times = [row.created_at, ...steps.map(({ at }) => at), row.ended_at ?? new Date()].map(Number);
+    expect(times).toEqual(times.toSorted((a, b) => a - b));
+    if (row.rollout_state === "verified") {
+      expect(steps.map(({ step }) => step)).toEqual([
+        "offered",
+        "preparing",
+        "ready",
+        "switched",
+        "verified",
+      ]);
+    }
+  }
+  expect(applied.filter(({ rollout_state }) => rollout_state === "verified").length).toBeGreaterThan(
+    LEAST_MOVES / 2,
+  );
+  // One line in the audit log for each.
+  const [audit] = await system.sql<{ count: number }>(
+    "SELECT count(*)::int AS count FROM audit WHERE action = 'decision.applied'",
+  );
+  expect(audit?.count).toBe(applied.length);
+});
+
+test("a row that somebody has changed is found and named", async () => {
+  const [row] = await system.sql<{ id: string }>(
+    "SELECT id FROM decisions WHERE outcome = 'applied' ORDER BY id LIMIT 1",
+  );
+  await system.sql(
+    `UPDATE decisions SET decision = replace(decision::text, '"kind":"move"', '"kind":"hold"')::json WHERE id = $1`,
+    [row?.id],
+  );
+  const { code, out, err } = await fulcrum(["decisions", "verify"], env);
+  expect(code).toBe(1);
+  expect(out).toContain(`${row?.id} of `);
+  expect(out).toContain("kind");
+  expect(err).toMatch(/1 of \d+ decisions came out differently/);
+});
