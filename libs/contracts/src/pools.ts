@@ -50,12 +50,10 @@ const settings = {
   mode,
   policy: policyInput,
   guards: guards.partial(),
-  limits: limits
-    .partial()
-    .meta({
-      description:
-        "Narrows what the drivers can do. A change replaces them all, so that one can be taken away.",
-    }),
+  limits: limits.partial().meta({
+    description:
+      "Narrows what the drivers can do. A change replaces them all, so that one can be taken away.",
+  }),
   controlIntervalMs: z
     .int()
     .min(200)

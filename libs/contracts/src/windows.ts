@@ -2,10 +2,10 @@ import type { Histogram, Window } from "@fulcrum/core/nouns.js";
 import { z } from "zod";
 import { atMs, generation } from "./primitives.js";
 
-const count = z.number().min(0).max(1e12);
+const count = z.int().min(0).max(1e12);
 /** A busy share may pass 1 a little: the worker's clock and the scrape's are two clocks. */
 const share = z.number().min(0).max(1.05);
-const gauge = count.nullable();
+const gauge = z.number().min(0).max(1e12).nullable();
 
 /** Counts, the overflow included; as core's checkWindow. SGLang ships 24, vLLM 23, finer sets rarely need 40. */
 export const MAX_BUCKETS = 64;

@@ -124,7 +124,8 @@ function flow(before: Snapshot, after: Snapshot): Flow {
     difference(before.counters.arrivals, after.counters.arrivals) ?? estimatedArrivals(before, after);
   const promptTokens =
     difference(before.counters.arrivedPromptTokens, after.counters.arrivedPromptTokens) ??
-    arrivals * meanPrompt(before.counters, after.counters);
+    // Tokens are counted whole, also where they are an estimate.
+    Math.round(arrivals * meanPrompt(before.counters, after.counters));
   return { arrivals, promptTokens, finished, outputTokens };
 }
 

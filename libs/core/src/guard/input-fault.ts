@@ -169,10 +169,10 @@ export function signalFault(value: unknown, nowMs: number): Fault | null {
   return firstFault(
     // An empty signal covers nothing.
     value.durationMs === 0 ? null : rangeFault("signal.durationMs", value.durationMs, MIN_WINDOW_MS, HUGE),
-    rangeFault("signal.arrivals", value.arrivals, 0, HUGE),
-    rangeFault("signal.finished", value.finished, 0, HUGE),
-    rangeFault("signal.promptTokens", value.promptTokens, 0, HUGE),
-    rangeFault("signal.outputTokens", value.outputTokens, 0, HUGE),
+    wholeFault("signal.arrivals", value.arrivals, 0, HUGE),
+    wholeFault("signal.finished", value.finished, 0, HUGE),
+    wholeFault("signal.promptTokens", value.promptTokens, 0, HUGE),
+    wholeFault("signal.outputTokens", value.outputTokens, 0, HUGE),
     gaugeFault("signal.fromAtMs", value.fromAtMs, 0, LAST_INSTANT_MS),
     gaugeFault("signal.toAtMs", value.toAtMs, 0, nowMs + MAX_CLOCK_AHEAD_MS),
     value.ttft === null ? null : histogramFault("signal.ttft", value.ttft),
