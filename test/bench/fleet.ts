@@ -123,6 +123,7 @@ export class FakeAgent {
           prepareMs: 0,
           smCount: 108,
         },
+        generation: 0,
         running: RUNNING,
       })),
     };

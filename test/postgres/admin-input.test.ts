@@ -32,7 +32,7 @@ describe("a pool that makes no sense is refused, and the answer names the field"
       { policy: { name: "static", params: { allocation: splitAt(100) } } },
       "policy.params.allocation.split.decodeSmPct",
     ],
-    ["an unknown guard", { guards: { maxStep: 5 } }, "guards"],
+    ["an unknown guard", { guards: { maxStep: 5 } }, "guards.maxStep"],
     ["a dwell of less than nothing", { guards: { dwellMs: -1 } }, "guards.dwellMs"],
     ["limits with min above max", { limits: { minSmPct: 60, maxSmPct: 40 } }, "limits.minSmPct"],
     [
@@ -42,7 +42,7 @@ describe("a pool that makes no sense is refused, and the answer names the field"
     ],
     ["a control interval of a millisecond", { controlIntervalMs: 1 }, "controlIntervalMs"],
     ["an infinite lookback", { lookbackMs: "1e999" }, "lookbackMs"],
-    ["a field that nobody knows", { sloo: {} }, "(body)"],
+    ["a field that nobody knows", { sloo: {} }, "sloo"],
   ];
   test.each(cases)("%s", async (_what, over, field) => {
     const body = { ...poolBody("refused"), ...over };

@@ -1,10 +1,19 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 
+import { MAX_WINDOWS_PER_SEND } from "@fulcrum/agent/window/window-buffer.js";
+
 import { EngineWatch, metricOf, neverFalls, observe, setFaults } from "./support/engine-control.js";
 import type { NodeProcess } from "./support/node-process.js";
 import { RecordingProxy } from "./support/recording-proxy.js";
 import { ReportStream } from "./support/report-stream.js";
-import { type Admin, type Engine, startServer, statusOf, System } from "./support/system.js";
+import {
+  type Admin,
+  type Engine,
+  startServer,
+  instanceStatusOf,
+  statusOf,
+  System,
+} from "./support/system.js";
 import { until } from "./support/until.js";
 
 let postgres: Awaited<ReturnType<typeof startServer>>;
@@ -83,7 +92,7 @@ describe("a controller killed in the middle of a reconfiguration", () => {
     });
     await until(
       "windows wait in the agent",
-      async () => ((await statusOf(agent)).instances[0]?.bufferedWindows ?? 0) >= 3,
+      async () => (await instanceStatusOf(agent)).bufferedWindows >= 3,
     );
 
     await restartController();
@@ -103,11 +112,8 @@ describe("a controller killed in the middle of a reconfiguration", () => {
     });
 
     // Nothing was measured for longer than the buffer holds, so nothing is missing.
-    await until(
-      "the buffer is empty",
-      async () => (await statusOf(agent)).instances[0]?.bufferedWindows === 0,
-    );
-    const { nextSeq = 0, droppedWindows } = (await statusOf(agent)).instances[0] ?? {};
+    await until("the buffer is empty", async () => (await instanceStatusOf(agent)).bufferedWindows === 0);
+    const { nextSeq, droppedWindows } = await instanceStatusOf(agent);
     expect(droppedWindows).toBe(0);
     const stored = await until("every window is stored", async () => {
       const stored = await system.storedWindows("chat-0");
@@ -124,27 +130,27 @@ describe("a controller killed in the middle of a reconfiguration", () => {
     await controller.process.kill();
     await until("the engine has switched", async () => (await observe(engine.socket)).generation === 1);
     // The buffer holds 32 windows of 100 ms.
-    await until(
-      "the buffer overflows",
-      async () => ((await statusOf(agent)).instances[0]?.droppedWindows ?? 0) >= 3,
-    );
+    await until("the buffer overflows", async () => (await instanceStatusOf(agent)).droppedWindows >= 3);
 
     await restartController();
     const rollout = await admin.rolloutIn("chat-0", 1, "verified");
     expect(rollout).toMatchObject({ attempt: 1, failure: null });
     const { stored, dropped } = await until("the buffer is empty", async () => {
-      const { bufferedWindows, droppedWindows = 0 } = (await statusOf(agent)).instances[0] ?? {};
+      const { bufferedWindows, droppedWindows } = await instanceStatusOf(agent);
       return (
         bufferedWindows === 0 && { dropped: droppedWindows, stored: await system.storedWindows("chat-0") }
       );
     });
-    // One hole, of exactly what the agent says it dropped.
-    const holes = stored.flatMap((seq, i) =>
-      i > 0 && seq !== (stored[i - 1] ?? 0) + 1 ? [seq - (stored[i - 1] ?? 0) - 1] : [],
-    );
-    expect(holes).toEqual([dropped]);
+    const holes = stored.flatMap((seq, i) => {
+      const missing = i === 0 ? 0 : seq - (stored[i - 1] ?? 0) - 1;
+      return missing > 0 ? [missing] : [];
+    });
+    // One hole, of what the agent says it dropped; but the last report before the kill may have been stored
+    // without its answer ever having come, and these windows (5 at most) were dropped from the buffer too.
+    expect(holes).toHaveLength(1);
+    expect(holes[0]).toBeLessThanOrEqual(dropped);
+    expect(holes[0]).toBeGreaterThanOrEqual(dropped - MAX_WINDOWS_PER_SEND);
     expect(stored[0]).toBe(1);
-    // In their own order and each once, as the controller shows them.
     expect((await admin.instance("chat-0")).observed?.generation).toBe(1);
   });
 
@@ -192,7 +198,7 @@ test("one of two controllers killed: the other times, retries and finishes the r
     "2 switched",
     "2 verified",
   ]);
-  const next = ((await statusOf(agent)).instances[0]?.nextSeq ?? 0) + 3;
+  const next = (await instanceStatusOf(agent)).nextSeq + 3;
   const stored = await until("windows come in through the survivor", async () => {
     const stored = await system.storedWindows("chat-0");
     return (stored.at(-1) ?? 0) >= next && stored;

@@ -33,8 +33,12 @@ interface Document {
 interface Answer {
   readonly status: number;
   readonly etag: string | null;
-  readonly body: any;
+  /** Parsed, and held against the document's schema. */
+  readonly body: Json;
 }
+
+/** Whatever the document says that it is: reached into, and a wrong reach fails the test. */
+type Json = ReturnType<typeof JSON.parse>;
 
 class OpenApiClient {
   private readonly ajv = new Ajv2020({ strict: false, allErrors: true, validateFormats: false });

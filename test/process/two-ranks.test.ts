@@ -1,3 +1,4 @@
+import type { Report } from "@fulcrum/contracts/agent-api.js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { observe, setFaults } from "./support/engine-control.js";
@@ -74,7 +75,7 @@ test("its windows come from one agent alone, that of rank 0, so that they are on
     proxy
       .answered("/agent/v1/report")
       .filter(({ sent }) => sent?.["agent"] === agent)
-      .flatMap(({ sent }) => (sent?.["instances"] as { windows: { seq: number }[] }[])[0]?.windows ?? [])
+      .flatMap(({ sent }) => (sent as unknown as Report).instances.flatMap(({ windows }) => windows))
       .map(({ seq }) => seq);
   await until(
     "reports of both",
@@ -106,7 +107,9 @@ test("an agent that is gone before it prepared: offered again, then rolled back 
   expect((await admin.instance("pair")).conditions).toContain("Degraded");
   expect((await admin.instance("pair")).lastGood.generation).toBe(1);
 
-  const again = await system.startAgent(setups[1] as AgentSetup);
+  const [, setup] = setups;
+  if (setup === undefined) throw new Error("the second agent was not set up");
+  const again = await system.startAgent(setup);
   await until("rank 1 follows", async () => (await running())[1] === 3);
   expect(await percents()).toEqual([59.26, 59.26]);
   await until("it says so", async () => (await statusOf(again)).instances[0]?.target?.outcome === "verified");

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { fulcrum, fulcrumJson } from "./support/fulcrum.js";
 import { FULCRUM, NodeProcess } from "./support/node-process.js";
-import { ProcessTree } from "./support/process-tree.js";
+import { descendantsOf, ProcessTree } from "./support/process-tree.js";
 import { until } from "./support/until.js";
 
 let folder: string;
@@ -97,6 +97,48 @@ test("an SLO is set as a person sets it; one written over a state that is no lon
   expect(stale.status).toBe(412);
   expect(await stale.json()).toMatchObject({ code: "precondition_failed", status: 412 });
   expect((await pools())[0]?.slo.tpot.boundMs).toBe(80);
+});
+
+/** Windows that were measured after this moment have come in. */
+async function measuredAfter(what: string, atMs: number): Promise<void> {
+  await until(what, async () => {
+    const { items } = await fulcrumJson<{ items: Instance[] }>(["instances", "list"], env);
+    const last = items[0]?.lastWindowAt;
+    return items[0]?.conditions.length === 0 && typeof last === "string" && Date.parse(last) > atMs;
+  });
+}
+
+test.each(["controller/dist/main.js", "agent/dist/main.js", "engine-sim/dist/main.js", "bin/postgres"])(
+  "a part that is killed with -9 is started again, and the system goes on: %s",
+  async (part) => {
+    const victim = descendantsOf(up.pid).find(({ command }) => command.includes(part));
+    expect(victim, part).toBeDefined();
+    process.kill(victim!.pid, "SIGKILL");
+    await until("it is gone", async () => !descendantsOf(up.pid).some(({ pid }) => pid === victim!.pid));
+    await until("another one is there", async () =>
+      descendantsOf(up.pid).some(({ command }) => command.includes(part)),
+    );
+    await measuredAfter(`windows after ${part} was killed`, Date.now());
+    await tree.look();
+    expect(up.running).toBe(true);
+  },
+);
+
+test("an instance that is deleted comes back by itself, is measured, and can be moved", async () => {
+  const target = ["--policy", "static", "--split", "80,60"];
+  expect((await fulcrum(["pools", "set", "local", ...target], env)).code).toBe(0);
+  const at = (decodeSmPct: number) => async () => {
+    const { items } = await fulcrumJson<{ items: Instance[] }>(["instances", "list"], env);
+    return items[0]?.lastGood.split.decodeSmPct === decodeSmPct && items[0].rollout === null;
+  };
+  await until("the split is in force", at(60));
+  expect((await fulcrum(["instances", "delete", "local-0"], env)).code).toBe(0);
+  await measuredAfter("windows of the instance that came back", Date.now());
+  expect((await fulcrum(["pools", "set", "local", "--policy", "static", "--split", "80,70"], env)).code).toBe(
+    0,
+  );
+  await until("the next split is in force", at(70));
+  expect((await fulcrum(["pools", "set", "local", "--policy", "feedback"], env)).code).toBe(0);
 });
 
 test("it decides, and its decisions can be verified", async () => {

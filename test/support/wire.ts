@@ -52,6 +52,7 @@ export function registrationEntry(instance: string, pool: string, over: Partial<
       prepareMs: null,
       smCount: 132,
     },
+    generation: 0,
     running: RUNNING,
     ...over,
   };

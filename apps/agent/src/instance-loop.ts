@@ -128,7 +128,10 @@ export class InstanceLoop {
     const { instance, pool, ranks, rankCount } = this.options.config;
     const { driver, live, limits, prepareMs, smCount } = this.probed;
     const capabilities = { driver, live, limits, prepareMs, smCount };
-    return { instance, pool, ranks, rankCount, capabilities, running: this.actual.delivered };
+    // A controller that knows a lower generation goes on above this one, instead of offering what is refused.
+    const generation = Math.max(this.actual.generation, this.options.journal.state.highestGeneration);
+    const running = this.actual.delivered;
+    return { instance, pool, ranks, rankCount, capabilities, generation, running };
   }
 
   registered({ lastSeq, assignment }: RegistrationAnswer["instances"][number]): void {

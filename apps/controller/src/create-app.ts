@@ -1,5 +1,6 @@
 import { NestFactory } from "@nestjs/core";
 import { FastifyAdapter, type NestFastifyApplication } from "@nestjs/platform-fastify";
+import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Logger } from "pino";
 import type { DataSource } from "typeorm";
 import { KeyService } from "./access/key.service.js";
@@ -7,7 +8,7 @@ import { AppModule } from "./app.module.js";
 import type { Config } from "./config.js";
 import { serveDocs } from "./http/docs-page.js";
 import { drainOnClose } from "./http/drain.js";
-import { ProblemFilter } from "./http/problem-filter.js";
+import { ProblemFilter, sendProblem, toProblem } from "./http/problem-filter.js";
 import { validationPipe } from "./http/validation.js";
 import { nestLogger } from "./obs/logger.js";
 
@@ -26,6 +27,9 @@ export async function createApp(
     // On a stop idle keep-alive connections are cut and busy ones are served to the end.
     forceCloseConnections: "idle",
     trustProxy: false,
+    // What fails before a handler is chosen: a path that is not UTF-8, a parameter that is too long.
+    frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) =>
+      sendProblem(toProblem(error, request.url), reply),
   });
   const app = await NestFactory.create<NestFastifyApplication>(
     AppModule.with(config, logger, source),
@@ -33,10 +37,13 @@ export async function createApp(
     {
       logger: nestLogger(logger),
       abortOnError: false,
+      // JSON and nothing else: Nest would also read forms.
+      bodyParser: false,
     },
   );
   app.useGlobalPipes(validationPipe());
   app.useGlobalFilters(new ProblemFilter(logger));
+  adapter.getInstance().removeContentTypeParser("text/plain");
   drainOnClose(adapter.getInstance());
   serveDocs(adapter.getInstance());
   if (config.bootstrapAdminKey) await app.get(KeyService).ensureBootstrapKey(config.bootstrapAdminKey);

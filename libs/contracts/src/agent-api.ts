@@ -7,6 +7,8 @@ export const MAX_INSTANCES_PER_REPORT = 256;
 export const MAX_WINDOWS_PER_INSTANCE = 32;
 export const MAX_RANKS = 64;
 const MAX_ATTEMPT = 1_000;
+/** Leaves room to go on from it. */
+const MAX_CLAIMED_GENERATION = 2_000_000_000;
 export const MAX_LONG_POLL_MS = 60_000;
 
 const rank = z
@@ -40,13 +42,23 @@ export const registration = z
         z.strictObject({
           instance: name,
           pool: name,
-          ranks: z.array(rank).min(1).max(MAX_RANKS),
+          ranks: z
+            .array(rank)
+            .min(1)
+            .max(MAX_RANKS)
+            .refine((ranks) => new Set(ranks).size === ranks.length, "must not name a rank twice"),
           rankCount: z
             .int()
             .min(1)
             .max(MAX_RANKS)
             .meta({ description: "Ranks of the whole instance, on all nodes." }),
           capabilities,
+          generation: generation
+            .max(MAX_CLAIMED_GENERATION)
+            .default(0)
+            .meta({
+              description: "The highest generation that the agent has seen for it; it refuses lower ones.",
+            }),
           running: allocation.meta({ description: "What the engine runs now, read back." }),
         }),
       )

@@ -119,7 +119,10 @@ export const reconfigurationSummary = z
     instance: name,
     pool: name,
     decision: uuid.nullable(),
-    kind: z.enum(["decision", "rollback"]),
+    kind: z.enum(["decision", "rollback", "adoption"]).meta({
+      description:
+        "adoption: the controller takes an instance over at the generation that its agent has reached.",
+    }),
     state: reconfigurationState,
     generation,
     attempt: z.int(),

@@ -108,7 +108,7 @@ export class RecordingProxy {
 
   private async carry(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const body = await read(incoming);
-    for (const target of [...this.targets]) {
+    for (const target of this.targets) {
       const reply = await forward(target, incoming, body, outgoing).catch((error: NodeJS.ErrnoException) => {
         // Only what never reached a controller may be sent to another one.
         if (error.code === "ECONNREFUSED") return null;

@@ -229,6 +229,13 @@ export async function statusOf(agent: NodeProcess): Promise<AgentStatus> {
   return (await response.json()) as AgentStatus;
 }
 
+/** What an agent of one instance says of it. */
+export async function instanceStatusOf(agent: NodeProcess): Promise<AgentStatus["instances"][number]> {
+  const [status] = (await statusOf(agent)).instances;
+  if (status === undefined) throw new Error("the agent has no instance");
+  return status;
+}
+
 /** The admin API, as the CLI's client speaks it, and what tests ask of it again and again. */
 export class Admin {
   constructor(readonly client: ApiClient) {}

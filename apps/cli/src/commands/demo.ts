@@ -1,3 +1,4 @@
+import { guessTraceFormat } from "../demo/trace-format.js";
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { Option, type Command } from "commander";
@@ -67,7 +68,11 @@ function demoOptions(): Option[] {
     new Option("--ttft-ms <ms>", "bound of the time to first token at p90").argParser(bound).default(500),
     new Option("--tpot-ms <ms>", "bound of the time per output token at p90").argParser(bound).default(60),
     new Option("--trace <file>", "recorded requests instead of the bundled load"),
-    new Option("--trace-format <format>", "what the file is").choices(["azure", "mooncake", "lengths"]),
+    new Option("--trace-format <format>", "what the file is, where its first lines do not tell").choices([
+      "azure",
+      "mooncake",
+      "lengths",
+    ]),
     new Option("--rate <r>", "requests per second, for a file of lengths").argParser(numberIn(0.01, 10_000)),
     new Option("--rate-scale <x>", "multiplies the arrival rate").argParser(numberIn(0.001, 1_000)),
     new Option("--json <file>", "write all figures to this file"),
@@ -80,19 +85,24 @@ export function loadOf(options: Pick<Options, "trace" | "traceFormat" | "rate" |
   flags: string[];
   name: string;
 } {
-  const { trace, traceFormat, rate, rateScale } = options;
+  const { trace, rate, rateScale } = options;
   const scale = rateScale === undefined ? [] : ["--rate-scale", String(rateScale)];
   const scaled = rateScale === undefined ? "" : ` at ${rateScale} times its rate`;
   if (trace === undefined) {
-    if (traceFormat !== undefined || rate !== undefined)
+    if (options.traceFormat !== undefined || rate !== undefined)
       throw usageError("--trace-format and --rate need --trace");
     return { flags: ["--workload", WORKLOAD, ...scale], name: `the bundled load ${WORKLOAD}${scaled}` };
   }
-  if (traceFormat === undefined) throw usageError("--trace needs --trace-format: azure, mooncake or lengths");
+  if (!existsSync(trace)) throw usageError(`--trace: there is no file ${trace}`);
+  const traceFormat = options.traceFormat ?? guessTraceFormat(trace);
+  if (traceFormat === null) {
+    throw usageError(
+      `--trace: ${trace} looks like none of azure, mooncake, lengths; say which with --trace-format`,
+    );
+  }
   if ((traceFormat === "lengths") !== (rate !== undefined)) {
     throw usageError("--rate goes with --trace-format lengths, which carries no times, and only with it");
   }
-  if (!existsSync(trace)) throw usageError(`--trace: there is no file ${trace}`);
   const flags = ["--trace", resolve(trace), "--trace-format", traceFormat, ...scale];
   return {
     flags: rate === undefined ? flags : [...flags, "--rate", String(rate)],

@@ -147,14 +147,16 @@ describe("a pool from options", () => {
   });
 });
 
+/** A file that is there and no trace. */
+const HERE = new URL(import.meta.url).pathname;
+
 describe("the demo's load", () => {
   it("is the bundled one, or a trace with its format", () => {
     expect(loadOf({}).flags).toEqual(["--workload", "chat-and-documents"]);
     expect(loadOf({ rateScale: 2 }).name).toContain("2 times its rate");
-    const trace = new URL(import.meta.url).pathname;
-    expect(loadOf({ trace, traceFormat: "lengths", rate: 4 }).flags).toEqual([
+    expect(loadOf({ trace: HERE, traceFormat: "lengths", rate: 4 }).flags).toEqual([
       "--trace",
-      trace,
+      HERE,
       "--trace-format",
       "lengths",
       "--rate",
@@ -164,9 +166,9 @@ describe("the demo's load", () => {
 
   it.each([
     [{ rate: 3 }, "need --trace"],
-    [{ trace: "a.csv" }, "needs --trace-format"],
-    [{ trace: "a.csv", traceFormat: "azure" as const, rate: 3 }, "--rate goes with"],
-    [{ trace: "a.csv", traceFormat: "lengths" as const }, "--rate goes with"],
+    [{ trace: HERE }, "say which with --trace-format"],
+    [{ trace: HERE, traceFormat: "azure" as const, rate: 3 }, "--rate goes with"],
+    [{ trace: HERE, traceFormat: "lengths" as const }, "--rate goes with"],
     [{ trace: "/nowhere/a.csv", traceFormat: "azure" as const }, "there is no file"],
   ])("refuses %j", (options, want) => expect(() => loadOf(options)).toThrow(want));
 });

@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { parse } from "yaml";
 import { failed } from "../failure.js";
 import { agentConfigText } from "./agent-config.js";
@@ -147,5 +147,41 @@ describe("Stack", () => {
     end("killed");
     expect(await told).toMatchObject({ message: "engine: killed" });
     expect(await new Promise((resolve) => stack.onFailure(resolve))).toBe(await told);
+  });
+
+  it("starts a part that ended again, stops the new one, and gives up on one that keeps ending", async () => {
+    const told: string[] = [];
+    const stack = new Stack((name, why) => told.push(`${name}: ${why.message}`));
+    let end: (how: unknown) => void = () => undefined;
+    const started: string[] = [];
+    const stopped: string[] = [];
+    const start = (which: string) => {
+      started.push(which);
+      const ended = new Promise((resolve) => (end = resolve));
+      return { ended, stop: async () => void stopped.push(which) };
+    };
+    stack.add(
+      "engine",
+      start("first"),
+      (how) => failed(String(how)),
+      async () => start("second"),
+    );
+    end("killed");
+    await vi.waitFor(() => expect(started).toEqual(["first", "second"]), 5_000);
+    expect(told).toEqual(["engine: killed"]);
+    await stack.stop();
+    expect(stopped).toEqual(["second"]);
+
+    const hopeless = new Stack(() => undefined);
+    const again = async () => Promise.reject(new Error("no room"));
+    hopeless.add(
+      "agent",
+      { ended: Promise.resolve("gone"), stop: async () => undefined },
+      (how) => failed(String(how)),
+      again,
+    );
+    expect(await new Promise((resolve) => hopeless.onFailure(resolve))).toMatchObject({
+      message: "Error: no room",
+    });
   });
 });

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Allocation } from "@fulcrum/core/nouns.js";
-import { failed } from "../failure.js";
+import { CliFailure, failed } from "../failure.js";
 import { ChildLog } from "./child-log.js";
 import {
   childFailure,
@@ -27,17 +27,19 @@ export async function startDatabase(
   const { startPostgres } = await import("@fulcrum/embedded/postgres.js");
   const log = new ChildLog(join(options.logs, "postgres.log"));
   try {
-    const postgres = await startPostgres({
-      dataDir: options.dataDir,
-      database: "fulcrum",
-      log: (line) => log.write(`${line}\n`),
-    });
-    const stop = async () => {
-      await postgres.stop();
-      log.close();
-    };
-    stack.add("Postgres", { ended: postgres.exited, stop }, () => childFailure("Postgres", "ended", log));
-    return postgres.url;
+    const start = (port?: number) =>
+      startPostgres({
+        dataDir: options.dataDir,
+        database: "fulcrum",
+        port,
+        log: (line) => log.write(`${line}\n`),
+      });
+    const first = await start();
+    const running = (postgres: typeof first) => ({ ended: postgres.exited, stop: () => postgres.stop() });
+    // On the same port, so that everybody's connections find it again.
+    const again = async () => running(await start(first.port));
+    stack.add("Postgres", running(first), () => childFailure("Postgres", "ended", log), again);
+    return first.url;
   } catch (error) {
     log.close();
     throw failed(`Postgres did not start: ${(error as Error).message}`, log.tail());
@@ -49,18 +51,21 @@ export async function startController(
   stack: Stack,
   options: { databaseUrl: string; adminKey: string; port: number; logs: string; signal: AbortSignal },
 ): Promise<string> {
-  const child = await startWatched(stack, options.signal, {
+  const onPort = (port: string): ChildSpec => ({
     name: "controller",
     script: appMain("controller"),
     args: ["--exit-with-parent"],
     env: {
       DATABASE_URL: options.databaseUrl,
       HOST: "127.0.0.1",
-      PORT: String(options.port),
+      PORT: port,
       FULCRUM_BOOTSTRAP_ADMIN_KEY: options.adminKey,
     },
     logFile: join(options.logs, "controller.log"),
   });
+  const child = await startWatched(stack, options.signal, onPort(String(options.port)), (first) =>
+    onPort(new URL(field(first, "url", "string")).port),
+  );
   return field(child, "url", "string");
 }
 
@@ -83,12 +88,12 @@ export interface Engine {
 export async function startEngine(stack: Stack, options: EngineOptions): Promise<Engine> {
   const { split, kvQuotaPct } = options.initial;
   const initial = [split.prefillSmPct, split.decodeSmPct, kvQuotaPct].join(",");
-  const child = await startWatched(stack, options.signal, {
+  const onPort = (port: number): ChildSpec => ({
     name: `engine ${options.name}`,
     script: appMain("engine-sim"),
     args: [
       `--name=${options.name}`,
-      "--port=0",
+      `--port=${port}`,
       `--socket=${options.socket}`,
       `--initial=${initial}`,
       ...options.flags,
@@ -96,6 +101,9 @@ export async function startEngine(stack: Stack, options: EngineOptions): Promise
     ],
     logFile: join(options.logs, `engine-${options.name}.log`),
   });
+  const child = await startWatched(stack, options.signal, onPort(0), (first) =>
+    onPort(field(first, "port", "number")),
+  );
   const port = field(child, "port", "number");
   return { name: options.name, socket: options.socket, metricsUrl: `http://127.0.0.1:${port}/metrics` };
 }
@@ -112,12 +120,24 @@ export async function startAgent(
   });
 }
 
-async function startWatched(stack: Stack, signal: AbortSignal, spec: ChildSpec): Promise<Child> {
+/** `specAgain`: how it is started anew, at the address that the first one got. */
+async function startWatched(
+  stack: Stack,
+  signal: AbortSignal,
+  spec: ChildSpec,
+  specAgain: (first: Child) => ChildSpec = () => spec,
+): Promise<Child> {
+  const running = (child: Child) => ({ ended: child.exited, stop: () => child.stop() });
   const child = await startChild(spec, signal);
-  stack.add(spec.name, { ended: child.exited, stop: () => child.stop() }, (end) =>
-    childFailure(spec.name, endWords(end as ChildEnd), child.log),
-  );
+  const explain = (end: unknown) =>
+    end instanceof Error ? asFailure(end) : childFailure(spec.name, endWords(end as ChildEnd), child.log);
+  const again = async () => running(await startChild(specAgain(child), signal));
+  stack.add(spec.name, running(child), explain, again);
   return child;
+}
+
+function asFailure(error: Error): CliFailure {
+  return error instanceof CliFailure ? error : failed(error.message);
 }
 
 function field(child: Child, name: string, type: "string"): string;

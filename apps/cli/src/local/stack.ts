@@ -1,32 +1,84 @@
+import { setTimeout as pause } from "node:timers/promises";
 import { failed, type CliFailure } from "../failure.js";
 
-interface Member {
-  readonly name: string;
+export interface Running {
+  /** Resolves when it has ended, asked or not. */
+  readonly ended: Promise<unknown>;
   readonly stop: () => Promise<void>;
 }
 
-/** What was started, in order; stopped in the opposite order. Each is told to stop once. */
+interface Member {
+  readonly name: string;
+  running: Running;
+  /** Pending while it is being started again. */
+  revival: Promise<unknown>;
+}
+
+/** First wait before a part is started again, doubled each time. */
+const FIRST_WAIT_MS = 250;
+/** A part that ended more often than this within REVIVAL_WINDOW_MS is not started again. */
+const MAX_REVIVALS = 5;
+const REVIVAL_WINDOW_MS = 60_000;
+
+/**
+ * What was started, in order; stopped in the opposite order, each told to stop once. With `onRevival` a part
+ * that ends by itself is started again where it can be; without, or when it keeps ending, that is a failure.
+ */
 export class Stack {
   private readonly members: Member[] = [];
   private readonly watchers: ((failure: CliFailure) => void)[] = [];
   private failure: CliFailure | null = null;
   private stopping: Promise<void> | null = null;
 
-  /** `ended` resolves when it has ended; before stop() was called that is a failure, told by `explain`. */
+  constructor(private readonly onRevival?: (name: string, why: CliFailure) => void) {}
+
+  /** An end before stop() was called is told by `explain`; `again` starts the part anew. */
   add(
     name: string,
-    running: { readonly ended: Promise<unknown>; readonly stop: () => Promise<void> },
+    running: Running,
     explain: (end: unknown) => CliFailure,
+    again?: () => Promise<Running>,
   ): void {
-    this.members.push({ name, stop: running.stop });
-    void this.watch(running.ended, explain);
+    const member = { name, running, revival: Promise.resolve() };
+    this.members.push(member);
+    void this.watch(member, explain, again);
   }
 
-  private async watch(ended: Promise<unknown>, explain: (end: unknown) => CliFailure): Promise<void> {
-    const end = await ended;
+  private async watch(
+    member: Member,
+    explain: (end: unknown) => CliFailure,
+    again?: () => Promise<Running>,
+  ): Promise<void> {
+    const revivedAtMs: number[] = [];
+    for (;;) {
+      const end = await member.running.ended;
+      if (this.stopping !== null || this.failure !== null) return;
+      const why = explain(end);
+      const nowMs = Date.now();
+      const recent = revivedAtMs.filter((atMs) => atMs > nowMs - REVIVAL_WINDOW_MS).length;
+      if (!this.onRevival || !again || recent >= MAX_REVIVALS) return this.fail(why);
+      revivedAtMs.push(nowMs);
+      this.onRevival(member.name, why);
+      const revived = this.revive(again, FIRST_WAIT_MS * 2 ** recent);
+      member.revival = revived;
+      const outcome = await revived;
+      if (outcome instanceof Error) return this.fail(explain(outcome));
+      if (outcome === null) return;
+      member.running = outcome;
+    }
+  }
+
+  /** Null when a stop came first; an error when it did not start. */
+  private async revive(again: () => Promise<Running>, waitMs: number): Promise<Running | Error | null> {
+    await pause(waitMs);
+    if (this.stopping !== null || this.failure !== null) return null;
+    return again().catch((error: unknown) => (error instanceof Error ? error : new Error(String(error))));
+  }
+
+  private fail(failure: CliFailure): void {
     if (this.stopping !== null || this.failure !== null) return;
-    this.failure = explain(end);
-    for (const watcher of this.watchers.splice(0)) watcher(this.failure);
+    this.failure = failure;
+    for (const watcher of this.watchers.splice(0)) watcher(failure);
   }
 
   /** Called once with the first failure, at once when there was one already. */
@@ -43,9 +95,10 @@ export class Stack {
 
   private async stopAll(onStopping: (name: string) => void): Promise<void> {
     const problems: string[] = [];
-    for (const { name, stop } of this.members.toReversed()) {
-      onStopping(name);
-      await stop().catch((error: Error) => problems.push(`${name}: ${error.message}`));
+    for (const member of this.members.toReversed()) {
+      onStopping(member.name);
+      await member.revival;
+      await member.running.stop().catch((error: Error) => problems.push(`${member.name}: ${error.message}`));
     }
     if (problems.length > 0) throw failed("not everything could be stopped", problems);
   }

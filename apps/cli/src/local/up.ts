@@ -47,14 +47,14 @@ const LOCAL_POOL: ApiBody<"createPool"> = {
   },
 };
 
-/** Runs until a signal or until a part fails; then everything has been stopped. @throws CliFailure */
+/** Runs until a signal or until a part keeps failing; then everything has been stopped. @throws CliFailure */
 export async function runUp(io: Io, options: UpOptions): Promise<void> {
   const dataDir = dataDirOf(io.env, options.dataDir);
   const paths = statePaths(dataDir);
   const lock = await lockFolder(dataDir, paths.running);
   const interrupt = onInterrupt(io);
   const sockets = socketFolder(dataDir);
-  const stack = new Stack();
+  const stack = new Stack((name, why) => io.stderr.write(`${why.message}; starting ${name} again\n`));
   try {
     const url = await startAll(stack, { ...options, dataDir, sockets, signal: interrupt.signal });
     writeRunning(paths.running, { url, pid: process.pid, startedAtMs: io.now() });
@@ -168,12 +168,12 @@ function printSummary(io: Io, url: string, dataDir: string, options: UpOptions):
     `  admin key          ${paths.adminKey} (fulcrum reads it by itself)`,
     `  data and logs      ${dataDir}`,
     `  database           ${options.databaseUrl === undefined ? "bundled Postgres" : "the one you named"}`,
-    `  simulated engines  ${engines === 0 ? "none: start an agent with fulcrum agent --config agent.yaml" : engines}`,
+    `  simulated engines  ${engines === 0 ? "none: start an agent with npx fulcrum agent --config agent.yaml" : engines}`,
     "",
     "Next, in another terminal:",
-    `  ${flag}fulcrum instances list`,
-    `  ${flag}fulcrum decisions list`,
-    `  ${flag}fulcrum ${engines === 0 ? "pools create --help" : `slo set ${LOCAL_POOL.name} --ttft-ms 250`}`,
+    `  ${flag}npx fulcrum instances list`,
+    `  ${flag}npx fulcrum decisions list`,
+    `  ${flag}npx fulcrum ${engines === 0 ? "pools create --help" : `slo set ${LOCAL_POOL.name} --ttft-ms 250`}`,
     "",
     "Ctrl-C stops everything; the data stays.",
   ];

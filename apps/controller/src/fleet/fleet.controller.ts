@@ -1,13 +1,11 @@
-import type { Registration } from "@fulcrum/contracts/agent-api.js";
 import { routes } from "@fulcrum/contracts/routes.js";
 import { Body, Controller, Inject, Param, Query } from "@nestjs/common";
 import type { z } from "zod";
-import { assertSpeaksFor, type Caller, FromCaller } from "../access/caller.js";
+import { type Caller, FromCaller } from "../access/caller.js";
 import { Handles } from "../http/handles.js";
 import { ProblemError } from "../http/problem-error.js";
 import { FleetRead } from "./fleet.read.js";
 import { InstanceService } from "./instance.service.js";
-import { RegistrationService } from "./registration.service.js";
 
 type ByInstance = { instance: string };
 
@@ -16,14 +14,7 @@ export class FleetController {
   constructor(
     @Inject(FleetRead) private readonly read: FleetRead,
     @Inject(InstanceService) private readonly instances: InstanceService,
-    @Inject(RegistrationService) private readonly registrations: RegistrationService,
   ) {}
-
-  @Handles(routes.register)
-  async register(@Body({ schema: routes.register.body }) body: Registration, @FromCaller() caller: Caller) {
-    assertSpeaksFor(caller, body.agent);
-    return this.registrations.register(body, caller.actor);
-  }
 
   @Handles(routes.listInstances)
   async list(

@@ -2,11 +2,10 @@ import { Module } from "@nestjs/common";
 import { FleetController } from "./fleet.controller.js";
 import { FleetRead } from "./fleet.read.js";
 import { InstanceService } from "./instance.service.js";
-import { RegistrationService } from "./registration.service.js";
 
 @Module({
   controllers: [FleetController],
-  providers: [FleetRead, InstanceService, RegistrationService],
+  providers: [FleetRead, InstanceService],
   exports: [],
 })
 export class FleetModule {}

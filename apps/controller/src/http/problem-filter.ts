@@ -26,16 +26,18 @@ export class ProblemFilter implements ExceptionFilter {
     if (problem.status >= 500) {
       this.logger.error({ event: "request_failed", method: request.method, path: request.url, err: error });
     }
-    if (problem.status === 401) void reply.header("WWW-Authenticate", "Bearer");
-    if (problem.status === 503) void reply.header("Retry-After", "1");
-    void reply
-      .status(problem.status)
-      .header("Content-Type", "application/problem+json")
-      .send(JSON.stringify(problem));
+    sendProblem(problem, reply);
   }
 }
 
-function toProblem(error: unknown, path: string | undefined): Problem {
+export function sendProblem(problem: Problem, reply: Pick<FastifyReply, "status">): void {
+  const answer = reply.status(problem.status);
+  if (problem.status === 401) void answer.header("WWW-Authenticate", "Bearer");
+  if (problem.status === 503) void answer.header("Retry-After", "1");
+  void answer.header("Content-Type", "application/problem+json").send(JSON.stringify(problem));
+}
+
+export function toProblem(error: unknown, path: string | undefined): Problem {
   if (error instanceof ProblemError) return error.toProblem(path);
   if (isDatabaseAway(error))
     return problemOf("unavailable", "The database cannot be reached; try again.", { path });

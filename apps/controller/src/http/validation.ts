@@ -25,6 +25,9 @@ export function invalid(issues: readonly Issue[]): ProblemError {
 }
 
 function fieldOf(issue: Issue): string {
+  // zod names unknown keys beside the path, not in it.
+  const unknown = (issue as { code?: unknown; keys?: readonly string[] }).keys?.[0];
+  if (unknown !== undefined) return [...(issue.path ?? []).map(String), unknown].join(".");
   const path = (issue.path ?? []).map((part) =>
     String(typeof part === "object" && part !== null && "key" in part ? part.key : part),
   );

@@ -2,12 +2,13 @@ import { Module } from "@nestjs/common";
 import { AssignmentsModule } from "../assignments/assignments.module.js";
 import { DecisionsModule } from "../decisions/decisions.module.js";
 import { IngestController } from "./ingest.controller.js";
+import { RegistrationService } from "./registration.service.js";
 import { ReportService } from "./report.service.js";
 import { WindowWriter } from "./window-writer.js";
 
 @Module({
   imports: [DecisionsModule, AssignmentsModule],
   controllers: [IngestController],
-  providers: [ReportService, WindowWriter],
+  providers: [ReportService, RegistrationService, WindowWriter],
 })
 export class IngestModule {}

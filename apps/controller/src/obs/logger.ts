@@ -3,11 +3,15 @@ import { destination, type Logger, pino } from "pino";
 
 export const LOGGER = Symbol("Logger");
 
-/** JSON lines on standard error: standard output belongs to whoever started us. */
+/**
+ * JSON lines on standard error: standard output belongs to whoever started us. Synchronous: an asynchronous
+ * destination (sonic-boom 4.2) is flushed at exit, and where nobody reads any more, as after a kill -9 of our
+ * parent, it tries that for ever on EPIPE, so that the process never ends.
+ */
 export function createLogger(level: string): Logger {
   return pino(
     { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
-    destination({ fd: 2, sync: false }),
+    destination({ fd: 2, sync: true }),
   );
 }
 

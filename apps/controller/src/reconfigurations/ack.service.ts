@@ -4,13 +4,14 @@ import { DataSource, type EntityManager } from "typeorm";
 import { AssignmentService } from "../assignments/assignment.service.js";
 import { appendAudit, CONTROLLER } from "../audit/append-audit.js";
 import { CONFIG, type Config } from "../config.js";
+import type { Allocation } from "@fulcrum/core/nouns.js";
 import type { InstanceRow } from "../fleet/fleet.rows.js";
 import { type AckState, loadAckStates, saveRanks, saveStates } from "./ack-state.js";
 import { addSteps, type NewStep } from "./open-reconfiguration.js";
 import { ReconfigurationQueue } from "./reconfiguration.queue.js";
 import type { ReconfigurationRow } from "./reconfiguration.rows.js";
 import { type Aftermath, ReconfigurationService } from "./reconfiguration.service.js";
-import { backoffMs, isProgress, stateOf, stepTimeoutMs } from "./rollout.js";
+import { backoffMs, deliveredFault, isProgress, stateOf, stepTimeoutMs } from "./rollout.js";
 
 interface Progress {
   readonly instance: InstanceRow;
@@ -82,19 +83,20 @@ export class AckService {
     gathered: Gathered,
     state: AckState | undefined,
     agent: string,
-    ack: Ack,
+    given: Ack,
     now: Date,
   ): AckOutcome {
-    const rank = state?.ranks.find((one) => one.rank === ack.rank && one.agent === agent);
+    const rank = state?.ranks.find((one) => one.rank === given.rank && one.agent === agent);
     if (!state || !rank) return "unknown";
     const { instance, open } = state;
-    if (ack.generation !== instance.generation) return "stale";
+    if (given.generation !== instance.generation) return "stale";
     // After a restart an agent says again what runs; nothing is open, and nothing changes.
     if (!open) {
-      gathered.said.push({ instance, ack });
+      gathered.said.push({ instance, ack: given });
       return "repeat";
     }
-    if (ack.attempt !== open.attempt) return "stale";
+    if (given.attempt !== open.attempt) return "stale";
+    const ack = judged(given, open.toAllocation);
     if (!isProgress(rank.step, ack.step)) return "repeat";
     gathered.said.push({ instance, ack });
     gathered.steps.push({
@@ -158,6 +160,13 @@ export class AckService {
       Date.now() + backoffMs(open.attempt, this.config.rollout),
     );
   }
+}
+
+/** An agent that says "verified" and shows something else has not verified: set is not delivered. */
+function judged(ack: Ack, asked: Allocation): Ack {
+  const fault = ack.step === "verified" ? deliveredFault(asked, ack.delivered) : null;
+  if (fault === null) return ack;
+  return { ...ack, step: "failed", failure: { code: "delivered_differs", message: fault, retryable: true } };
 }
 
 function failureOf(ack: Ack): string | null {

@@ -7,7 +7,7 @@ export interface NewReconfiguration {
   readonly poolId: string;
   readonly instanceId: string;
   readonly decisionId: string | null;
-  readonly kind: "decision" | "rollback";
+  readonly kind: ReconfigurationRow["kind"];
   readonly reason: string;
   /** What was asked until now; its generation is the one the change was based on. */
   readonly from: GeneratedAllocation;

@@ -20,7 +20,7 @@ export class ReconfigurationRow {
   @Column("uuid", { name: "decision_id", nullable: true })
   decisionId!: string | null;
   @Column("text")
-  kind!: "decision" | "rollback";
+  kind!: "decision" | "rollback" | "adoption";
   @Column("text")
   state!: ReconfigurationState;
   @Column("integer")

@@ -1,5 +1,6 @@
 /** The rules of a rollout, pure: what state the ranks' steps add up to, and how long each may take. */
 import type { RankStep } from "@fulcrum/contracts/agent-api.js";
+import type { Allocation } from "@fulcrum/core/nouns.js";
 import type { ReconfigurationState } from "@fulcrum/contracts/resources.js";
 import type { RolloutConfig } from "../config.js";
 
@@ -40,6 +41,23 @@ export function stepTimeoutMs(
     default:
       return 0;
   }
+}
+
+/** Whole TPCs are up to 2 points each way (2 of 108 SMs, floor of two caps); a share further off was not delivered. */
+const DELIVERED_TOLERANCE_PCT = 5;
+
+/** What is wrong with what a rank read back; null when it is what was asked, or when nothing could be read. */
+export function deliveredFault(asked: Allocation, delivered: Allocation | null): string | null {
+  if (delivered === null) return null;
+  const pairs = [
+    ["prefillSmPct", asked.split.prefillSmPct, delivered.split.prefillSmPct],
+    ["decodeSmPct", asked.split.decodeSmPct, delivered.split.decodeSmPct],
+    ["kvQuotaPct", asked.kvQuotaPct, delivered.kvQuotaPct],
+  ] as const;
+  const off = pairs.find(([, want, got]) => Math.abs(want - got) > DELIVERED_TOLERANCE_PCT);
+  return off
+    ? `${off[0]} is ${off[2]}, asked ${off[1]} (at most ${DELIVERED_TOLERANCE_PCT} points apart)`
+    : null;
 }
 
 /** Back-off before the next attempt: doubled each time, at most a minute. */

@@ -8,9 +8,13 @@ import { Inject, Injectable } from "@nestjs/common";
 import { DataSource, type EntityManager, IsNull } from "typeorm";
 import { toAssignment } from "../assignments/assignment.service.js";
 import { type Actor, appendAudit } from "../audit/append-audit.js";
+import { CONFIG, type Config } from "../config.js";
+import { limitsFault } from "@fulcrum/core/guard/input-fault.js";
+import { describeFault } from "@fulcrum/core/signal/fault.js";
+import { audited, openReconfigurations } from "../reconfigurations/open-reconfiguration.js";
 import { uuidV7 } from "../db/uuid-v7.js";
 import { PoolRow } from "../pools/pool.rows.js";
-import { AgentRow, InstanceRow } from "./fleet.rows.js";
+import { AgentRow, InstanceRow } from "../fleet/fleet.rows.js";
 
 type InstanceEntry = Registration["instances"][number];
 
@@ -20,7 +24,10 @@ const RANK_LEASE_MS = 60_000;
 /** Agents say who they are and what they look after. Registering again is normal and changes nothing. */
 @Injectable()
 export class RegistrationService {
-  constructor(@Inject(DataSource) private readonly source: DataSource) {}
+  constructor(
+    @Inject(DataSource) private readonly source: DataSource,
+    @Inject(CONFIG) private readonly config: Config,
+  ) {}
 
   async register(registration: Registration, actor: Actor): Promise<RegistrationAnswer> {
     const clockSkewMs = Date.now() - registration.sentAtMs;
@@ -31,7 +38,7 @@ export class RegistrationService {
     for (const entry of registration.instances) {
       // One transaction each: a refused instance does not cost the others their registration.
       const outcome = await this.source.transaction((manager) =>
-        registerInstance(manager, agent, entry, actor),
+        registerInstance(manager, agent, entry, actor, this.config.rollout.offerTimeoutMs),
       );
       if ("code" in outcome) answer.rejected.push(outcome);
       else answer.instances.push(outcome);
@@ -84,6 +91,7 @@ async function registerInstance(
   agent: AgentRow,
   entry: InstanceEntry,
   actor: Actor,
+  offerTimeoutMs: number,
 ): Promise<RegistrationAnswer["instances"][number] | Rejection> {
   // Shared lock: a pool that is being deleted either takes the new instance with it or is gone.
   const pool = await manager.findOne(PoolRow, {
@@ -116,16 +124,19 @@ async function registerInstance(
       `Rank ${outOfRange} must be below rankCount ${entry.rankCount}.`,
     );
   }
-  const instance = existing ?? (await createInstance(manager, pool, entry, actor));
+  const fault = limitsFault(entry.capabilities.limits);
+  if (fault) return reject(entry, "invalid_limits", `capabilities.${fault.field}`, describeFault(fault));
+  const taken = existing && (await rankHeldByAnother(manager, existing, agent, entry.ranks));
+  if (taken) {
+    const detail = `Rank ${taken.rank} is looked after by agent ${taken.agent}.`;
+    return reject(entry, "rank_taken", "ranks", detail);
+  }
+  // From here on nothing is refused: what is written stays.
+  const found = existing ?? (await createInstance(manager, pool, entry, actor));
   if (existing) await manager.update(InstanceRow, { id: existing.id }, { capabilities: entry.capabilities });
-  const taken = await claimRanks(manager, instance, agent, entry.ranks);
-  if (taken)
-    return reject(
-      entry,
-      "rank_taken",
-      "ranks",
-      `Rank ${taken.rank} is looked after by agent ${taken.agent}.`,
-    );
+  await claimRanks(manager, found, agent, entry.ranks);
+  const instance =
+    entry.generation > found.generation ? await adopt(manager, found, entry, actor, offerTimeoutMs) : found;
   const [signal] = await manager.query<{ last_seq: string }[]>(
     "SELECT last_seq FROM instance_signals WHERE instance_id = $1",
     [instance.id],
@@ -177,8 +188,45 @@ async function createInstance(
   return row;
 }
 
-/** Writes the agent's ranks; answers with the first that another live agent holds, and then writes none. */
-async function claimRanks(
+/**
+ * The agent has seen higher generations than the database holds: the instance was deleted and comes back, or
+ * the database was restored. What runs is taken as the last good allocation and offered once more as a
+ * generation above all that the agent has seen, since it refuses lower ones.
+ */
+async function adopt(
+  manager: EntityManager,
+  instance: InstanceRow,
+  entry: InstanceEntry,
+  actor: Actor,
+  offerTimeoutMs: number,
+): Promise<InstanceRow> {
+  const from = { ...entry.running, generation: entry.generation };
+  await manager.update(
+    InstanceRow,
+    { id: instance.id },
+    { generation: entry.generation, allocation: entry.running, lastGood: from },
+  );
+  const change = {
+    poolId: instance.poolId,
+    instanceId: instance.id,
+    decisionId: null,
+    kind: "adoption",
+    reason: "ADOPTED",
+    from,
+    to: entry.running,
+  } as const;
+  await openReconfigurations(manager, [change], offerTimeoutMs);
+  await appendAudit(manager, actor, {
+    action: "instance.adopt",
+    subject: `instance/${instance.name}`,
+    before: audited({ ...instance.allocation, generation: instance.generation }),
+    after: audited({ ...entry.running, generation: entry.generation + 1 }),
+  });
+  return manager.findOneByOrFail(InstanceRow, { id: instance.id });
+}
+
+/** The first of the ranks that another live agent holds. */
+async function rankHeldByAnother(
   manager: EntityManager,
   instance: InstanceRow,
   agent: AgentRow,
@@ -189,14 +237,21 @@ async function claimRanks(
      WHERE r.instance_id = $1 AND r.rank = ANY($2) AND r.agent_id <> $3 AND a.last_seen_at > $4 ORDER BY r.rank`,
     [instance.id, ranks, agent.id, new Date(Date.now() - RANK_LEASE_MS)],
   );
-  if (held[0]) return held[0];
+  return held[0] ?? null;
+}
+
+async function claimRanks(
+  manager: EntityManager,
+  instance: InstanceRow,
+  agent: AgentRow,
+  ranks: readonly number[],
+): Promise<void> {
   await manager.query(
     `INSERT INTO instance_ranks (instance_id, rank, agent_id, generation, attempt, updated_at)
      SELECT $1, rank, $3, $4, $5, $6 FROM unnest($2::int[]) AS rank
      ON CONFLICT (instance_id, rank) DO UPDATE SET agent_id = EXCLUDED.agent_id, updated_at = EXCLUDED.updated_at`,
     [instance.id, ranks, agent.id, instance.generation, instance.attempt, new Date()],
   );
-  return null;
 }
 
 function reject(entry: InstanceEntry, code: string, field: string, detail: string): Rejection {
