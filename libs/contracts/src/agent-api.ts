@@ -53,12 +53,9 @@ export const registration = z
             .max(MAX_RANKS)
             .meta({ description: "Ranks of the whole instance, on all nodes." }),
           capabilities,
-          generation: generation
-            .max(MAX_CLAIMED_GENERATION)
-            .default(0)
-            .meta({
-              description: "The highest generation that the agent has seen for it; it refuses lower ones.",
-            }),
+          generation: generation.max(MAX_CLAIMED_GENERATION).default(0).meta({
+            description: "The highest generation that the agent has seen for it; it refuses lower ones.",
+          }),
           running: allocation.meta({ description: "What the engine runs now, read back." }),
         }),
       )

@@ -32,10 +32,7 @@ const validEnvelope = ajv.compile(schemaOf(envelope)) as ValidateFunction<z.infe
 const MAX_WINDOW_AGE_MS = 7 * 86_400_000;
 
 function schemaOf(schema: z.ZodType): Record<string, unknown> {
-  return z.toJSONSchema(schema, { target: "draft-2020-12", io: "input", reused: "inline" }) as Record<
-    string,
-    unknown
-  >;
+  return z.toJSONSchema(schema, { target: "draft-2020-12", io: "input", reused: "inline" });
 }
 
 export interface CheckedReport {
