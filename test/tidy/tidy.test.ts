@@ -44,7 +44,7 @@ test("every variable of the controller is in docs/operations.md, and every varia
       .match(/^ {2}([A-Z][A-Z_]+)(?=:)/gm)
       ?.map((name) => name.trim()),
   );
-  const ofAgent = read("apps/agent/src/agent.ts").match(/FULCRUM_[A-Z_]+/g) ?? [];
+  const ofAgent: readonly string[] = read("apps/agent/src/agent.ts").match(/FULCRUM_[A-Z_]+/g) ?? [];
   const documented = read("docs/operations.md");
   const steps = ["OFFER", "PREPARE", "SWITCH", "VERIFY"].map((step) => `FULCRUM_${step}_TIMEOUT_MS`);
   const missing = [...inCode].filter((name) => !documented.includes(name) && !steps.includes(name));
