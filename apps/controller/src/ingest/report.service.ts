@@ -54,10 +54,7 @@ export class ReportService {
       clockSkewMs,
     };
     for (const rejection of rejected) this.metrics.rejected(rejection.code);
-    this.metrics.reportAnswered(
-      known.reduce((sum, row) => sum + row.stored, 0),
-      (performance.now() - startedAt) / 1_000,
-    );
+    this.metrics.reportAnswered(storedIn(batches, stored), (performance.now() - startedAt) / 1_000);
     if (known.length === 0 && rejected.length > 0) throw nothingAccepted(rejected);
     return answer;
   }
@@ -138,6 +135,14 @@ function outstanding(assigned: readonly Assignment[], entries: readonly Instance
   return assigned.filter(
     ({ instance, generation }) => observed.has(instance) && observed.get(instance) !== generation,
   );
+}
+
+/** How many of the windows were new. */
+function storedIn(batches: readonly WindowBatch[], stored: ReadonlyMap<string, StoredInstance>): number {
+  return batches.reduce((sum, { instance, windows }) => {
+    const row = stored.get(instance);
+    return row?.speaks ? sum + windows.filter(({ seq }) => seq > row.previous_seq).length : sum;
+  }, 0);
 }
 
 /** Up to where the agent may forget its windows; those of an agent that does not speak for the group are all let go. */

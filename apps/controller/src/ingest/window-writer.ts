@@ -21,7 +21,6 @@ export interface StoredInstance extends AssignmentRow {
   readonly speaks: boolean;
   readonly previous_seq: number;
   readonly last_seq: number;
-  readonly stored: number;
   readonly evaluated_at: Date | null;
   readonly control_interval_ms: number;
   readonly lookback_ms: number;
@@ -104,7 +103,8 @@ export class WindowWriter {
 
 /**
  * Bodies travel as one text with a line each: JSON has no raw line feeds, and a text parameter needs no
- * escaping, unlike an array of texts.
+ * escaping, unlike an array of texts. What each instance's newest window is, is known before: joining back
+ * what was inserted would cost the square of the rows, since the planner takes a CTE for one row.
  */
 const STORE = `
   WITH input AS (
@@ -113,9 +113,10 @@ const STORE = `
       WITH ORDINALITY AS t(agent, name, seq, end_at, generation, n)
     JOIN string_to_table($6::text, E'\\n') WITH ORDINALITY AS b(body, n) USING (n)
   ), news AS (
-    SELECT * FROM unnest($7::text[], $8::text[], $9::text[], $10::text[]) AS t(agent, name, observed, conditions)
+    SELECT * FROM unnest($7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::timestamptz[])
+      AS t(agent, name, observed, conditions, seq, end_at)
   ), head AS (
-    SELECT i.id, i.name, n.agent, n.observed, n.conditions, s.last_seq, s.evaluated_at,
+    SELECT i.id, i.name, n.agent, n.observed, n.conditions, n.seq, n.end_at, s.last_seq, s.evaluated_at,
            n.agent = looks_after.first AS speaks
     FROM news n
     JOIN instances i ON i.name = n.name AND i.deleted_at IS NULL
@@ -127,29 +128,24 @@ const STORE = `
     ORDER BY i.id FOR UPDATE OF s
   ), stored AS (
     INSERT INTO windows (instance_id, seq, received_at, end_at, generation, body)
-    SELECT h.id, w.seq, $11::timestamptz, w.end_at, w.generation, w.body::json
+    SELECT h.id, w.seq, $13::timestamptz, w.end_at, w.generation, w.body::json
     FROM input w JOIN head h ON h.name = w.name AND h.agent = w.agent
     WHERE h.speaks AND w.seq > h.last_seq
     ON CONFLICT DO NOTHING
-    RETURNING instance_id, seq, end_at
-  ), newest AS (
-    SELECT instance_id, max(seq) AS seq, max(end_at) AS end_at, count(*)::int AS stored FROM stored GROUP BY instance_id
   ), moved AS (
     UPDATE instance_signals s
-    SET last_seq = greatest(s.last_seq, n.seq), last_end_at = greatest(s.last_end_at, n.end_at),
+    SET last_seq = greatest(s.last_seq, h.seq),
+        last_end_at = CASE WHEN h.seq > s.last_seq THEN h.end_at ELSE s.last_end_at END,
         observed = coalesce(h.observed::jsonb, s.observed),
-        observed_at = CASE WHEN h.observed IS NULL THEN s.observed_at ELSE $11::timestamptz END,
+        observed_at = CASE WHEN h.observed IS NULL THEN s.observed_at ELSE $13::timestamptz END,
         conditions = string_to_array(h.conditions, ',')
-    FROM head h LEFT JOIN newest n ON n.instance_id = h.id
-    WHERE s.instance_id = h.id AND h.speaks
-    RETURNING s.instance_id, s.last_seq, coalesce(n.stored, 0) AS stored
+    FROM head h WHERE s.instance_id = h.id AND h.speaks
   )
   SELECT h.id AS instance_id, h.agent, h.speaks, h.last_seq::float8 AS previous_seq,
-         coalesce(m.last_seq, h.last_seq)::float8 AS last_seq, coalesce(m.stored, 0) AS stored, h.evaluated_at,
+         (CASE WHEN h.speaks THEN greatest(h.last_seq, h.seq) ELSE h.last_seq END)::float8 AS last_seq, h.evaluated_at,
          h.name, i.generation, i.attempt, i.allocation, i.issue_reason, i.issued_at,
          p.control_interval_ms, p.lookback_ms
-  FROM head h LEFT JOIN moved m ON m.instance_id = h.id
-  JOIN instances i ON i.id = h.id JOIN pools p ON p.id = i.pool_id`;
+  FROM head h JOIN instances i ON i.id = h.id JOIN pools p ON p.id = i.pool_id`;
 
 function keyOf(agent: string, instance: string): string {
   return `${agent}/${instance}`;
@@ -176,8 +172,13 @@ function toParameters(batches: readonly WindowBatch[]): unknown[] {
   const bodies: string[] = [];
   // Two reports of one instance in a group: the later one says what is observed now.
   const latest = new Map<string, WindowBatch>();
+  const newest = new Map<string, Window>();
   for (const batch of batches) {
-    latest.set(keyOf(batch.agent, batch.instance), batch);
+    const key = keyOf(batch.agent, batch.instance);
+    latest.set(key, batch);
+    // Ascending within a batch; of two batches either may hold the newer one.
+    const last = batch.windows.at(-1);
+    if (last && last.seq > (newest.get(key)?.seq ?? -1)) newest.set(key, last);
     for (const window of batch.windows) {
       agents.push(batch.agent);
       names.push(batch.instance);
@@ -187,7 +188,7 @@ function toParameters(batches: readonly WindowBatch[]): unknown[] {
       bodies.push(JSON.stringify(window));
     }
   }
-  const news = [...latest.values()];
+  const news = [...latest.entries()].map(([key, batch]) => ({ ...batch, newest: newest.get(key) }));
   return [
     agents,
     names,
@@ -199,6 +200,8 @@ function toParameters(batches: readonly WindowBatch[]): unknown[] {
     news.map((batch) => batch.instance),
     news.map((batch) => (batch.observed ? JSON.stringify(batch.observed) : null)),
     news.map((batch) => batch.conditions.join(",")),
+    news.map((batch) => batch.newest?.seq ?? null),
+    news.map((batch) => (batch.newest ? new Date(batch.newest.endAtMs) : null)),
     new Date(),
   ];
 }
