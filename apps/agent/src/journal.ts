@@ -39,7 +39,6 @@ const journalState = z.strictObject({
 export const SEQ_RESERVE = 64;
 
 export type JournalState = z.infer<typeof journalState>;
-export type Target = z.infer<typeof target>;
 export type Failure = z.infer<typeof failure>;
 
 export class Journal {

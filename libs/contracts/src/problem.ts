@@ -29,7 +29,7 @@ export const PROBLEMS = {
   nothing_accepted: { status: 422, title: "Nothing in the report could be accepted" },
   precondition_required: { status: 428, title: "If-Match is required" },
   internal: { status: 500, title: "The controller failed" },
-  unavailable: { status: 503, title: "The controller cannot reach its database" },
+  unavailable: { status: 503, title: "The controller cannot serve this now" },
 } as const;
 
 export type ProblemCode = keyof typeof PROBLEMS;

@@ -5,6 +5,7 @@
  * prompt of the requests that finished.
  */
 import type { Histogram, Window } from "@fulcrum/core/nouns.js";
+import { emptyHistogram, sameBounds, subtractHistograms } from "@fulcrum/core/signal/histogram.js";
 import type { Snapshot, SnapshotCounters } from "../reader/engine-reader.js";
 
 /** What the driver said around a scrape. */
@@ -33,8 +34,12 @@ export type Closed =
 export const MAX_WINDOW_MS = 3_600_000;
 
 /** SGLang's default TTFT and inter-token bounds, for windows before the engine has observed anything. */
-const UNOBSERVED_TTFT = empty([100, 200, 400, 600, 800, 1_000, 2_000, 4_000, 6_000, 8_000, 10_000, 20_000]);
-const UNOBSERVED_TPOT = empty([2, 4, 6, 8, 10, 15, 20, 25, 30, 35, 40, 60, 80, 100, 200, 400, 600, 800]);
+const UNOBSERVED_TTFT = emptyHistogram([
+  100, 200, 400, 600, 800, 1_000, 2_000, 4_000, 6_000, 8_000, 10_000, 20_000,
+]);
+const UNOBSERVED_TPOT = emptyHistogram([
+  2, 4, 6, 8, 10, 15, 20, 25, 30, 35, 40, 60, 80, 100, 200, 400, 600, 800,
+]);
 
 export function closeWindow(from: Edge, to: Edge): Closed {
   const before = from.snapshot;
@@ -95,24 +100,16 @@ function whatFell(from: Edge, to: Edge): string | null {
   return null;
 }
 
+/** Other bounds come from another process, as fallen counts do. */
 function histogramFell(before: Histogram | null, after: Histogram | null): boolean {
   if (before === null) return false;
-  if (after === null || !sameBounds(before, after)) return true;
-  return after.counts.some((count, bucket) => count < (before.counts[bucket] ?? 0));
+  return after === null || !sameBounds(before, after) || subtractHistograms(after, before) === null;
 }
 
-function sameBounds(a: Histogram, b: Histogram): boolean {
-  return a.boundsMs.length === b.boundsMs.length && a.boundsMs.every((bound, i) => bound === b.boundsMs[i]);
-}
-
+/** Of readings that did not fall: closeWindow has looked. */
 function growth(before: Histogram | null, after: Histogram | null, unobserved: Histogram): Histogram {
   if (after === null) return unobserved;
-  return {
-    boundsMs: after.boundsMs,
-    counts: after.counts.map((count, bucket) => count - (before?.counts[bucket] ?? 0)),
-    // Sums are floats: one that did not move may come out as -1e-12.
-    sumMs: Math.max(0, after.sumMs - (before?.sumMs ?? 0)),
-  };
+  return before === null ? after : (subtractHistograms(after, before) ?? unobserved);
 }
 
 type Flow = Pick<UnnumberedWindow, "arrivals" | "promptTokens" | "finished" | "outputTokens">;
@@ -158,8 +155,4 @@ function difference(before: number | null, after: number | null): number | null 
 function share(beforeMs: number | null, afterMs: number | null, durationMs: number): number | null {
   const busyMs = difference(beforeMs, afterMs);
   return busyMs === null ? null : Math.min(1, busyMs / durationMs);
-}
-
-function empty(boundsMs: readonly number[]): Histogram {
-  return { boundsMs, counts: Array.from({ length: boundsMs.length + 1 }, () => 0), sumMs: 0 };
 }

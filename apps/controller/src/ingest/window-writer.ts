@@ -3,6 +3,7 @@ import { Inject, Injectable } from "@nestjs/common";
 import { DataSource } from "typeorm";
 import type { AssignmentRow } from "../assignments/assignment.service.js";
 import { isDatabaseAway, isRetryable } from "../db/sqlstate.js";
+import { ProblemError } from "../http/problem-error.js";
 
 /** One instance's part of a report, in the controller's time. */
 export interface WindowBatch {
@@ -37,6 +38,8 @@ const MAX_GROUP = 64;
 /** Statements in flight: one that waits for its commit does not hold up the next. */
 const MAX_FLUSHES = 2;
 const MAX_TRIES = 3;
+/** Reports that wait at most; past it one is refused at once, and its agent keeps the windows and comes again. */
+const MAX_PENDING = 1_024;
 
 /**
  * Stores windows and answers with what each instance should run, in one statement for all reports that
@@ -57,6 +60,10 @@ export class WindowWriter {
 
   /** Resolves when the windows are durable, with the rows of this report by instance. */
   write(batches: readonly WindowBatch[]): Promise<Map<string, StoredInstance>> {
+    if (this.pending.length >= MAX_PENDING) {
+      const detail = `${MAX_PENDING} reports wait for the database already; try again.`;
+      return Promise.reject(new ProblemError("unavailable", detail));
+    }
     return new Promise((resolve, reject) => {
       this.pending.push({ batches, resolve, reject });
       this.pump();

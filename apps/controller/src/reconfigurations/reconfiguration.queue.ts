@@ -123,10 +123,6 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
     for (const slotMs of slots) if (slotMs > nowMs) this.queuedSlots.add(slotMs);
   }
 
-  async counts(): Promise<Record<string, number>> {
-    return (await this.queue?.getJobCounts("waiting", "active", "delayed", "failed")) ?? {};
-  }
-
   private async lookAtDue(): Promise<void> {
     this.watch(await this.reconfigurations.advanceDue());
   }

@@ -46,6 +46,7 @@ export function subtractHistograms(later: Histogram, earlier: Histogram): Histog
   if (!sameBounds(later, earlier)) throw new HistogramBoundsError(later.boundsMs, earlier.boundsMs);
   const counts = later.counts.map((count, i) => count - (earlier.counts[i] ?? 0));
   if (counts.some((count) => count < 0)) return null;
+  // Sums are floats: one that did not move may come out as -1e-12.
   return { boundsMs: later.boundsMs, counts, sumMs: Math.max(0, later.sumMs - earlier.sumMs) };
 }
 
