@@ -1,4 +1,5 @@
 import type { RouteName } from "@fulcrum/contracts/routes.js";
+import { DEFAULT_FEEDBACK, DEFAULT_SEARCH, DEFAULT_SEMI_PD } from "@fulcrum/core/defaults.js";
 import { beforeAll, describe, expect, test } from "vitest";
 
 import { useControllers } from "../support/use-controllers.js";
@@ -6,6 +7,9 @@ import { poolBody, SLO, splitAt, staticPool } from "../support/wire.js";
 
 const fixture = useControllers();
 const target = (percentile: unknown, boundMs: unknown = 100) => ({ ...SLO, ttft: { percentile, boundMs } });
+
+const PHASE = { kernelMs: [5, 0.07, 1e-6] as [number, number, number], engineMs: 2, sensitivity: 0.9 };
+const PRIOR = { prefill: PHASE, decode: PHASE };
 
 beforeAll(async () => {
   await fixture.controller.ask("createPool", { body: poolBody("steady") });
@@ -31,6 +35,31 @@ describe("a pool that makes no sense is refused, and the answer names the field"
       "a static target of 0 %",
       { policy: { name: "static", params: { allocation: splitAt(100) } } },
       "policy.params.allocation.split.decodeSmPct",
+    ],
+    [
+      "a parameter of another policy",
+      { policy: { name: "semi-pd", params: { minGainShare: 0.1 } } },
+      "policy.params.minGainShare",
+    ],
+    [
+      "half a request per decision",
+      { policy: { name: "semi-pd", params: { requestsPerDecision: 0.5 } } },
+      "policy.params.requestsPerDecision",
+    ],
+    [
+      "a gain of more than every request",
+      { policy: { name: "search", params: { minGainShare: 1.5 } } },
+      "policy.params.minGainShare",
+    ],
+    [
+      "a prior of two costs",
+      { policy: { name: "search", params: { prior: { ...PRIOR, decode: { ...PHASE, kernelMs: [1, 2] } } } } },
+      "policy.params.prior.decode.kernelMs",
+    ],
+    [
+      "a prior that gets faster with fewer SMs",
+      { policy: { name: "search", params: { prior: { ...PRIOR, prefill: { ...PHASE, sensitivity: -1 } } } } },
+      "policy.params.prior.prefill.sensitivity",
     ],
     ["an unknown guard", { guards: { maxStep: 5 } }, "guards.maxStep"],
     ["a dwell of less than nothing", { guards: { dwellMs: -1 } }, "guards.dwellMs"],
@@ -115,6 +144,36 @@ describe("a change needs the version it was made from", () => {
       headers: { "if-match": "*" },
     });
     expect(reply.status).toBe(200);
+  });
+});
+
+describe("a policy's parameters are filled in from its defaults", () => {
+  const policies = [
+    ["search", DEFAULT_SEARCH, { minGainShare: 0.25 }],
+    ["feedback", DEFAULT_FEEDBACK, { stepPct: 7 }],
+    ["semi-pd", DEFAULT_SEMI_PD, { requestsPerDecision: 50 }],
+  ] as const;
+  test.each(policies)("%s", async (name, defaults, change) => {
+    const pool = `of-${name}`;
+    const policy = { name };
+    const made = await fixture.controller.ask("createPool", { body: poolBody(pool, { policy }) });
+    expect(made.policy).toEqual({ name, params: defaults });
+    const patched = await fixture.controller.ask("patchPool", {
+      params: { pool },
+      body: { policy: { name, params: change } } as { policy: typeof policy },
+      headers: { "if-match": "*" },
+    });
+    expect(patched.policy).toEqual({ name, params: { ...defaults, ...change } });
+  });
+  test("a pool that names no policy searches", async () => {
+    const made = await fixture.controller.ask("createPool", { body: poolBody("unnamed") });
+    expect(made.policy).toEqual({ name: "search", params: DEFAULT_SEARCH });
+  });
+  test("a prior is kept as it was given", async () => {
+    const prior = { prefill: PHASE, decode: PHASE };
+    const policy = { name: "search" as const, params: { prior } };
+    const made = await fixture.controller.ask("createPool", { body: poolBody("prior", { policy }) });
+    expect(made.policy).toEqual({ name: "search", params: { ...DEFAULT_SEARCH, prior } });
   });
 });
 

@@ -7,7 +7,15 @@ import { describe, expect, test } from "vitest";
 import { evaluate as evaluateOn } from "../support/evaluate.js";
 import { TestAgent } from "../support/test-agent.js";
 import { useControllers } from "../support/use-controllers.js";
-import { poolBody, type PoolBody, registrationEntry, SLO, splitAt, staticPool } from "../support/wire.js";
+import {
+  poolBody,
+  type PoolBody,
+  registrationEntry,
+  SLO,
+  splitAt,
+  staticPool,
+  WORK,
+} from "../support/wire.js";
 
 const fixture = useControllers();
 
@@ -140,7 +148,10 @@ describe("an operator in the way", () => {
 
 test("without a window, with few, and with old ones the split is held for a reason with a name", async () => {
   const guards = { minSamples: 30, staleAfterMs: 15_000 };
-  const agent = await anInstance(poolBody("sensor", { mode: "enforce", guards, controlIntervalMs: 200 }));
+  const policy = { name: "feedback" } as const;
+  const agent = await anInstance(
+    poolBody("sensor", { mode: "enforce", policy, guards, controlIntervalMs: 200 }),
+  );
   const lastReason = async () => (await decisionsOf("sensor-i"))[0]?.reason;
   await evaluate("sensor-i", Date.now());
   expect(await lastReason()).toBe("NO_SIGNAL");
@@ -178,9 +189,34 @@ test("the snapshot names the SLO it was decided under, and a change of policy is
   });
 });
 
+test("a decision is given what the workers did, folded over the windows", async () => {
+  const agent = await anInstance(
+    staticPool("work", splitAt(60), { mode: "observe", controlIntervalMs: 200 }),
+  );
+  await agent.report("work-i", { window: { work: { ...WORK, decodeSteps: 100, decodeBatchMean: 40 } } });
+  await agent.report("work-i");
+  await agent.report("work-i", {
+    window: { work: { ...WORK, decodeSteps: 300, decodeBatchMean: 60, oldestWaitMs: 99 } },
+  });
+  await patchPool("work", { policy: { name: "static", params: { allocation: splitAt(65) } } });
+  await evaluate("work-i", Date.now() + 1_000);
+  const newest = (await decisionsOf("work-i")).at(0)!;
+  const { snapshot } = await fixture.controller.ask("getDecision", { params: { id: newest.id } });
+  expect((snapshot as unknown as Snapshot).signal.work).toMatchObject({
+    decodeSteps: 400,
+    decodeBatchMean: 55,
+    prefillTokens: 2 * 12_600,
+    maxPromptTokens: null,
+    oldestWaitMs: 99,
+  });
+});
+
 test("every stored decision, read back over HTTP and run again, gives the same answer", async () => {
   const guards = { dwellMs: 0, minSamples: 5, flapBudget: 60 };
-  const agent = await anInstance(poolBody("replay", { mode: "enforce", guards, controlIntervalMs: 200 }));
+  const policy = { name: "feedback" } as const;
+  const agent = await anInstance(
+    poolBody("replay", { mode: "enforce", policy, guards, controlIntervalMs: 200 }),
+  );
   let generation = 0;
   // A load that breaks TTFT, then TPOT, then both, then neither, with fractions that do not round well.
   const loads: Partial<Window>[] = [

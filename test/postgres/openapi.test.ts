@@ -15,6 +15,7 @@ import {
   splitAt,
   staticPool,
   wireWindow,
+  WORK,
 } from "../support/wire.js";
 
 const fixture = useControllers();
@@ -185,7 +186,10 @@ test("every answer of a session is what the document says, and so is every body 
     },
   });
   await drive("report", {
-    body: report("doc-agent", [instanceReport("doc-i", [wireWindow(1)]), instanceReport("ghost", [])]),
+    body: report("doc-agent", [
+      instanceReport("doc-i", [wireWindow(1), wireWindow(2, { work: WORK })]),
+      instanceReport("ghost", []),
+    ]),
   });
   await drive("getAssignments", { query: { agent: "doc-agent" } });
   await drive("acknowledge", {
@@ -222,6 +226,8 @@ test("every answer of a session is what the document says, and so is every body 
     body: { policy: { name: "feedback", params: { stepPct: 2 } } },
     headers: any,
   });
+  for (const name of ["semi-pd", "search"] as const)
+    await drive("patchPool", { params: pool, body: { policy: { name } }, headers: any });
   await drive("putSlo", { params: pool, body: staticPool("x", splitAt(50)).slo, headers: any });
   await drive("pinInstance", { params: instance, body: { reason: "r" } });
   await drive("unpinInstance", { params: instance });

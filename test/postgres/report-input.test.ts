@@ -61,6 +61,8 @@ describe("a window that cannot be believed is refused, and the answer names the 
       (w) => (w["kv"] = { totalTokens: 10, usedTokens: 11, preemptions: null }),
       "windows.0.kv.usedTokens",
     ],
+    ["work that is none", (w) => (w["work"] = []), "windows.0.work"],
+    ["work with one part only", (w) => (w["work"] = { decodeSteps: 1 }), "windows.0.work.promptTokensSq"],
     ["a field that nobody knows", (w) => (w["gpuTemperature"] = 70), "windows.0.gpuTemperature"],
     ["a missing field", (w) => delete w["busy"], "windows.0.busy"],
     ["a generation that no row can hold", (w) => (w["generation"] = 2 ** 40), "windows.0.generation"],

@@ -11,6 +11,7 @@ import {
   splitAt,
   staticPool,
   wireWindow,
+  WORK,
 } from "../support/wire.js";
 
 const fixture = useControllers({ replicas: 2 });
@@ -53,6 +54,19 @@ test("the same report again stores nothing twice, and tells where the instance i
     [{ instance: "again-0", lastSeq: 2 }],
   ]);
   expect(await seqsOf("again-0")).toEqual([1, 2]);
+});
+
+test("what the workers did is kept with its window, and an agent that tells none of it is taken as well", async () => {
+  const agent = await aFleet("work", 1);
+  const windows = [
+    wireWindow(1),
+    wireWindow(2, { work: null }),
+    wireWindow(3, { work: { ...WORK, overlapShare: null } }),
+  ];
+  const body = report(agent.name, [instanceReport("work-0", windows)]);
+  expect((await fixture.controller.ask("report", { body })).rejected).toEqual([]);
+  const { items } = await fixture.other.ask("listWindows", { params: { instance: "work-0" } });
+  expect(items.map(({ window }) => window.work)).toEqual([{ ...WORK, overlapShare: null }, null, undefined]);
 });
 
 test("a report that repeats the last windows adds only the new ones", async () => {

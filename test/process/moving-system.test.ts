@@ -2,6 +2,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 
 import type { VerifyReport } from "@fulcrum/cli/commands/verify-decisions.js";
 import type { Decision, Snapshot } from "@fulcrum/core/decision.js";
+import type { Window } from "@fulcrum/core/nouns.js";
+import { sampleCount } from "@fulcrum/core/signal/histogram.js";
 
 import { EngineWatch, neverFalls } from "./support/engine-control.js";
 import { fulcrum, fulcrumJson } from "./support/fulcrum.js";
@@ -211,6 +213,35 @@ test("no window that was answered 2xx is missing, and none is there twice", asyn
     expect(kept.size).toBe(stored.length);
     expect(proxy.answeredWindows(name).filter((seq) => !kept.has(seq))).toEqual([]);
   }
+});
+
+test("every window tells what the workers did, and it fits what was counted besides", async () => {
+  for (const name of NAMES) {
+    const windows = await system.sql<{ body: Window }>(
+      "SELECT body FROM windows w JOIN instances i ON i.id = w.instance_id WHERE i.name = $1 ORDER BY w.seq",
+      [name],
+    );
+    expect(windows.length).toBeGreaterThan(20);
+    for (const { body } of windows) {
+      const { work, busy } = body;
+      const [prefillBusy, decodeBusy] = [busy.prefillShare ?? 0, busy.decodeShare ?? 0];
+      expect(work?.overlapShare).toBeLessThanOrEqual(Math.min(prefillBusy, decodeBusy) + 1e-6);
+      expect(work?.prefillGpuShare).toBeLessThanOrEqual(prefillBusy + 1e-6);
+      expect(work?.decodeGpuShare).toBeLessThanOrEqual(decodeBusy + 1e-6);
+      // Each token but a request's first is one sequence's in one iteration; after a preemption prefill makes it.
+      const laterTokens = body.outputTokens - sampleCount(body.ttft);
+      const sequences = (work?.decodeSteps ?? 0) * (work?.decodeBatchMean ?? 0);
+      expect(sequences).toBeLessThanOrEqual(laterTokens + 1e-6);
+      if (body.kv.preemptions === 0 || body.kv.preemptions === null) {
+        expect(sequences).toBeCloseTo(laterTokens, 6);
+      }
+    }
+    expect(windows.some(({ body }) => (body.work?.decodeContextMean ?? 0) > 100)).toBe(true);
+  }
+  const [told] = await system.sql<{ snapshot: Snapshot }>(
+    "SELECT snapshot FROM decisions WHERE outcome = 'applied' ORDER BY id DESC LIMIT 1",
+  );
+  expect(told?.snapshot.signal.work?.decodeStepMeanMs).toBeGreaterThan(1);
 });
 
 test("a row that somebody has changed is found and named", async () => {

@@ -2,7 +2,7 @@
 import type { Ack, InstanceReport, Registration, Report } from "@fulcrum/contracts/agent-api.js";
 import { poolInput, type PoolInput } from "@fulcrum/contracts/pools.js";
 import { sampleWindow } from "@fulcrum/core/fixtures.js";
-import { type Allocation, WIDEST_LIMITS, type Window } from "@fulcrum/core/nouns.js";
+import { type Allocation, WIDEST_LIMITS, type Window, type WindowWork } from "@fulcrum/core/nouns.js";
 import type { z } from "zod";
 
 export const RUNNING: Allocation = { split: { prefillSmPct: 50, decodeSmPct: 50 }, kvQuotaPct: 100 };
@@ -66,6 +66,27 @@ export function registration(agent: string, instances: Entry[], sentAtMs = Date.
 export function wireWindow(seq: number, over: Partial<Window> = {}): Window {
   return sampleWindow({ seq, endAtMs: over.endAtMs ?? Date.now(), generation: 0, ...over });
 }
+
+/** What an engine that tells everything a counter can tell did in a window. */
+export const WORK: WindowWork = {
+  promptTokensSq: 4_100_000,
+  maxPromptTokens: null,
+  finishedOutputTokens: 15_000,
+  prefillBatches: 25,
+  prefillTokens: 12_600,
+  decodeSteps: 160,
+  decodeStepMeanMs: 31.25,
+  decodeBatchMean: 93.75,
+  decodeContextMean: 50_000.5,
+  overlapShare: 0.55,
+  prefillGpuShare: 0.3,
+  decodeGpuShare: 0.5,
+  prefillWaitingTokens: 250,
+  oldestWaitMs: 12.5,
+  decodeWaiting: 0,
+  maxSequences: 256,
+  maxBatchTokens: 8_192,
+};
 
 export function instanceReport(
   instance: string,

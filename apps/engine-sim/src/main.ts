@@ -19,7 +19,7 @@ async function run(options: EngineOptions): Promise<void> {
   const bootId = randomUUID();
   const profile = loadProfile(options.profile);
   const arrivals = openArrivals(options);
-  const metrics = new EngineMetrics(profile.name, options.fineBuckets, options.slo);
+  const metrics = new EngineMetrics(profile, options.fineBuckets, options.slo);
   const clock = createClock(options.startAtMs ?? Date.now(), options.speed);
   const engine = new Engine({
     profile,

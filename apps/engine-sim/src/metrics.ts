@@ -1,16 +1,19 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { InstanceState } from "@fulcrum/simulator/instance.js";
 import type { SimEvent } from "@fulcrum/simulator/job.js";
+import type { Profile } from "@fulcrum/simulator/profile.js";
 import { FINE_BUCKETS, SGLANG_BUCKETS } from "./buckets.js";
 import type { SloBounds } from "./options.js";
+import { WorkMetrics } from "./work-metrics.js";
 
 /** Engine time over which gen_throughput is averaged, at least. */
 const THROUGHPUT_MS = 1000;
 
 /**
  * The engine's metrics under SGLang's names and labels, in seconds of engine time, and what a simulated
- * engine can tell besides under `fulcrum_sim:`. Counters count when it happens: prompt tokens at the end
- * of their prefill, generated tokens as they are generated, requests when they finish.
+ * engine can tell besides under `fulcrum_sim:` and, of its work, under `fulcrum:`. Counters count when it
+ * happens: prompt tokens at the end of their prefill, generated tokens as they are generated, requests when
+ * they finish.
  */
 export class EngineMetrics {
   readonly #registry = new Registry();
@@ -41,17 +44,18 @@ export class EngineMetrics {
   readonly #split: Gauge<"phase" | "kind">;
   readonly #busy: Counter<"phase">;
   readonly #attained: Counter<"result">;
+  readonly #work: WorkMetrics;
   #throughput = { sinceMs: 0, tokens: 0, perS: 0 };
   #generated = 0;
 
   constructor(
-    modelName: string,
+    { name, maxBatch, maxBatchedTokens }: Pick<Profile, "name" | "maxBatch" | "maxBatchedTokens">,
     fineBuckets: boolean,
     private readonly slo: SloBounds | null = null,
   ) {
     const buckets = fineBuckets ? FINE_BUCKETS : SGLANG_BUCKETS;
     this.#registry.setDefaultLabels({
-      model_name: modelName,
+      model_name: name,
       engine_type: "unified",
       tp_rank: "0",
       pp_rank: "0",
@@ -77,6 +81,10 @@ export class EngineMetrics {
       "(last - first token) / (tokens - 1), one sample per finished request",
       buckets.interToken,
     );
+    this.#work = new WorkMetrics(this.#registry, {
+      maxSequences: maxBatch,
+      maxBatchTokens: maxBatchedTokens,
+    });
     const registers = [this.#registry];
     this.#split = new Gauge({
       name: "fulcrum_sim:split_pct",
@@ -133,8 +141,9 @@ export class EngineMetrics {
       this.#split.set({ phase: "decode", kind }, split.decodeSmPct);
     }
     this.#busy.reset();
-    this.#busy.inc({ phase: "prefill" }, state.busyMs.prefill / 1000);
-    this.#busy.inc({ phase: "decode" }, state.busyMs.decode / 1000);
+    this.#busy.inc({ phase: "prefill" }, state.work.busyMs.prefill / 1000);
+    this.#busy.inc({ phase: "decode" }, state.work.busyMs.decode / 1000);
+    this.#work.update(state);
     return await this.#registry.metrics();
   }
 
@@ -165,6 +174,7 @@ export class EngineMetrics {
         return;
       case "finished":
         this.#requests.inc();
+        this.#work.finished(event.outputTokens);
         this.#e2e.observe(event.e2eMs / 1000);
         if (event.tpotMs !== null) this.#tpot.observe(event.tpotMs / 1000);
         this.#countAttained(event.ttftMs, event.tpotMs);

@@ -1,4 +1,14 @@
-import type { FeedbackParams, GuardConfig, PolicyConfig, StaticParams } from "@fulcrum/core/decision.js";
+import type {
+  FeedbackParams,
+  GuardConfig,
+  PhasePrior,
+  PolicyConfig,
+  SearchParams,
+  SearchPrior,
+  SemiPdParams,
+  StaticParams,
+} from "@fulcrum/core/decision.js";
+import type { PolicyName } from "@fulcrum/core/nouns.js";
 import { z } from "zod";
 import { allocation, limits, name, sloTarget, timestamp, uuid } from "./primitives.js";
 
@@ -18,20 +28,69 @@ const feedbackParams = z.strictObject({
   moveKvQuota: z.boolean(),
 }) satisfies z.ZodType<FeedbackParams>;
 
+const semiPdParams = z.strictObject({
+  requestsPerDecision: z.int().min(1).max(100_000),
+  stepPct: z.number().min(1).max(50),
+  maxSteps: z.int().min(1).max(50),
+  floorPct: z.number().min(1).max(100),
+  tpotMargin: z.number().min(1).max(10),
+}) satisfies z.ZodType<SemiPdParams>;
+
+/** zod's own tuple is one that could be changed. */
+const kernelMs: z.ZodType<PhasePrior["kernelMs"], PhasePrior["kernelMs"]> = z.tuple([
+  z.number().min(0.001).max(10_000),
+  z.number().min(0).max(1_000),
+  z.number().min(0).max(1),
+]);
+
+/** The bounds are those that the policy sets. */
+const phasePrior = z
+  .strictObject({
+    kernelMs,
+    engineMs: z.number().min(0).max(10_000),
+    sensitivity: z.number().min(0.02).max(1.2),
+  })
+  .meta({
+    id: "PhasePrior",
+    description:
+      "Step time at all SMs, alone on the GPU: kernelMs is constant, per prompt token and per squared prompt " +
+      "token for prefill; constant, per sequence and per context token for decode. engineMs is host time per " +
+      "step. At a share f of the SMs the kernel takes 1 + sensitivity * (1/f - 1) times as long.",
+  }) satisfies z.ZodType<PhasePrior>;
+
+const searchPrior = z.strictObject({
+  prefill: phasePrior,
+  decode: phasePrior,
+}) satisfies z.ZodType<SearchPrior>;
+
+const searchParams = z.strictObject({
+  minGainShare: z.number().min(0).max(1),
+  moveKvQuota: z.boolean(),
+  prior: searchPrior.nullable(),
+}) satisfies z.ZodType<SearchParams>;
+
 export const policy = z
   .discriminatedUnion("name", [
     z.strictObject({ name: z.literal("static"), params: staticParams }),
     z.strictObject({ name: z.literal("feedback"), params: feedbackParams }),
+    z.strictObject({ name: z.literal("semi-pd"), params: semiPdParams }),
+    z.strictObject({ name: z.literal("search"), params: searchParams }),
   ])
   .meta({ id: "Policy" }) satisfies z.ZodType<PolicyConfig>;
 
-/** As a person writes it: params of `feedback` may be left out or partial, the defaults fill in. */
+/** As a person writes it: but for `static`, params may be left out or partial, and the defaults fill in. */
 export const policyInput = z
   .discriminatedUnion("name", [
     z.strictObject({ name: z.literal("static"), params: staticParams }),
     z.strictObject({ name: z.literal("feedback"), params: feedbackParams.partial().optional() }),
+    z.strictObject({ name: z.literal("semi-pd"), params: semiPdParams.partial().optional() }),
+    z.strictObject({ name: z.literal("search"), params: searchParams.partial().optional() }),
   ])
   .meta({ id: "PolicyInput" });
+
+/** Every policy there is, and the one of a pool that names none. */
+export const POLICY_NAMES: readonly PolicyName[] = ["search", "feedback", "semi-pd", "static"];
+export const DEFAULT_POLICY = "search" satisfies PolicyName;
 
 export const guards = z
   .strictObject({
@@ -72,7 +131,7 @@ export const poolInput = z
     name,
     model: settings.model,
     slo: sloTarget,
-    policy: settings.policy.default({ name: "feedback" }),
+    policy: settings.policy.default({ name: DEFAULT_POLICY }),
     mode: settings.mode.default("observe"),
     guards: settings.guards.default({}),
     limits: settings.limits.default({}),

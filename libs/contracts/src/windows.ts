@@ -1,4 +1,4 @@
-import type { Histogram, Window } from "@fulcrum/core/nouns.js";
+import type { Histogram, Window, WindowWork } from "@fulcrum/core/nouns.js";
 import { z } from "zod";
 import { atMs, generation } from "./primitives.js";
 
@@ -6,6 +6,10 @@ const count = z.int().min(0).max(1e12);
 /** A busy share may pass 1 a little: the worker's clock and the scrape's are two clocks. */
 const share = z.number().min(0).max(1.05);
 const gauge = z.number().min(0).max(1e12).nullable();
+
+const counted = count.nullable();
+/** A million prompts of a million tokens each, squared. */
+const MAX_TOKENS_SQ = 1e18;
 
 /** Counts, the overflow included; as core's checkWindow. SGLang ships 24, vLLM 23, finer sets rarely need 40. */
 export const MAX_BUCKETS = 64;
@@ -25,6 +29,34 @@ export const histogram = z
       "counts has one entry more than boundsMs, which ascends; the last counts what exceeds every bound.",
   }) satisfies z.ZodType<Histogram>;
 
+export const windowWork = z
+  .strictObject({
+    promptTokensSq: z.number().min(0).max(MAX_TOKENS_SQ).nullable(),
+    maxPromptTokens: counted,
+    finishedOutputTokens: counted,
+    prefillBatches: counted,
+    prefillTokens: counted,
+    decodeSteps: counted,
+    decodeStepMeanMs: z.number().min(0).max(3_600_000).nullable(),
+    decodeBatchMean: gauge,
+    decodeContextMean: gauge,
+    overlapShare: share.nullable(),
+    prefillGpuShare: share.nullable(),
+    decodeGpuShare: share.nullable(),
+    prefillWaitingTokens: gauge,
+    oldestWaitMs: gauge,
+    decodeWaiting: gauge,
+    maxSequences: counted,
+    maxBatchTokens: counted,
+  })
+  .meta({
+    id: "WindowWork",
+    description:
+      "What the workers did, beyond latencies: how heavy the load was and what an iteration costs. " +
+      "promptTokensSq sums squared prompt lengths; shares are of the window; what waits is as of its end. " +
+      "A part that the engine does not tell is null.",
+  }) satisfies z.ZodType<WindowWork>;
+
 export const window = z
   .strictObject({
     // 0 is what an instance without windows has stored last.
@@ -42,6 +74,8 @@ export const window = z
     queue: z.strictObject({ prefillWaiting: gauge, decodeRunning: gauge }),
     kv: z.strictObject({ totalTokens: gauge, usedTokens: gauge, preemptions: gauge }),
     busy: z.strictObject({ prefillShare: share.nullable(), decodeShare: share.nullable() }),
+    // Agents before this was asked for leave it out.
+    work: windowWork.nullable().optional(),
   })
   .meta({
     id: "Window",

@@ -13,28 +13,29 @@ import type {
   Decision,
   FeedbackParams,
   GuardConfig,
-  GuardNote,
   PolicyConfig,
   PolicyState,
-  ReasonCode,
   Snapshot,
   StaticParams,
 } from "./decision.js";
 import { sameAllocation } from "./allocation.js";
 import { withinBounds } from "./guard/bounds.js";
+import { decideSearch } from "./decide-search.js";
+import { decideSemiPd } from "./decide-semi-pd.js";
 import { flapGate } from "./guard/flap.js";
 import { dwellGate, operatorGate, signalGate } from "./guard/gates.js";
 import { contextFault, policyFault, signalFault } from "./guard/input-fault.js";
 import { jsonView } from "./guard/json-view.js";
-import { holdSentence, moveSentence } from "./message.js";
-import { NOTHING_LEARNT, readLearned, writeLearned } from "./model/learned.js";
+import type { Basis } from "./basis.js";
+import { conclude, hold, plain } from "./basis.js";
+import { readLearned, writeLearned } from "./model/learned.js";
 import type { Learned } from "./model/learned.js";
 import { learn, loadOf } from "./model/learn.js";
 import { predictorOf } from "./model/predictor.js";
-import type { Allocation, PolicyName } from "./nouns.js";
+import type { PolicyName } from "./nouns.js";
 import { FEEDBACK_VERSION, feedbackPolicy } from "./policy/feedback.js";
-import type { PolicyOutcome } from "./policy/outcome.js";
 import { POLICY_VERSIONS } from "./defaults.js";
+import { stateFor } from "./policy/policy-state.js";
 import { STATIC_VERSION, staticPolicy } from "./policy/static.js";
 import { describeFault, finiteOrNull, isFinite, isRecord } from "./signal/fault.js";
 import { BLIND, observedOf, see } from "./signal/observe.js";
@@ -46,15 +47,17 @@ export function decide(given: Snapshot, policy: PolicyConfig, guards: GuardConfi
   if (fault !== null) {
     return brokenInput(snapshot, policy, `${describeFault(fault)}: the split is held.`);
   }
-  return policy.name === "static"
-    ? decideStatic(snapshot, policy.params, guards, nowMs)
-    : decideFeedback(snapshot, policy.params, guards, nowMs);
+  switch (policy.name) {
+    case "static":
+      return decideStatic(snapshot, policy.params, guards, nowMs);
+    case "feedback":
+      return decideFeedback(snapshot, policy.params, guards, nowMs);
+    case "search":
+      return decideSearch(snapshot, policy.params, guards, nowMs);
+    case "semi-pd":
+      return decideSemiPd(snapshot, policy.params, guards, nowMs);
+  }
 }
-
-/** The parts of a decision that are settled before the policy is asked. */
-type Basis = Pick<Decision, "basedOnGeneration" | "observed" | "policy" | "state"> & {
-  readonly current: Allocation;
-};
 
 function decideStatic(
   snapshot: Snapshot,
@@ -141,61 +144,17 @@ function decideFeedback(
   return conclude(basis, outcome, bounded.allocation, bounded.notes, predicted, snapshot);
 }
 
-/** A policy was asked and its wish is bounded: move, or hold because nothing is left of it. */
-function conclude(
-  basis: Basis,
-  outcome: PolicyOutcome,
-  allocation: Allocation,
-  notes: readonly GuardNote[],
-  predicted: Decision["predicted"],
-  snapshot?: Snapshot,
-): Decision {
-  const asked = { wanted: outcome.wanted, candidates: outcome.candidates, guards: notes };
-  if (sameAllocation(allocation, basis.current)) {
-    const cut = !sameAllocation(outcome.wanted, basis.current);
-    const reason = cut ? "GUARDED_AWAY" : outcome.reason;
-    return { ...hold(basis, reason, holdSentence(outcome, cut ? notes : [])), ...asked };
-  }
-  const { current, ...rest } = basis;
-  const message = moveSentence({
-    outcome,
-    from: current,
-    to: allocation,
-    notes,
-    predicted,
-    slo: snapshot?.slo ?? null,
-  });
-  return { kind: "move", reason: outcome.reason, message, allocation, predicted, ...asked, ...rest };
-}
-
-function hold(basis: Basis, reason: ReasonCode, message: string): Decision {
-  const { current, ...rest } = basis;
-  return {
-    kind: "hold",
-    reason,
-    message,
-    allocation: current,
-    wanted: null,
-    predicted: null,
-    candidates: [],
-    guards: [],
-    ...rest,
-  };
-}
-
 /** Input that cannot be decided on. What of the current allocation is readable is given back. */
 function brokenInput(snapshot: unknown, policy: unknown, message: string): Decision {
   const given = isRecord(snapshot) ? snapshot : {};
   const current = isRecord(given.current) ? given.current : {};
   const split = isRecord(current.split) ? current.split : {};
   const name = isRecord(policy) && typeof policy.name === "string" ? policy.name : "unknown";
-  const learned =
-    name === "feedback" ? readLearned(given.state, "feedback", FEEDBACK_VERSION) : NOTHING_LEARNT;
   const basis: Basis = {
     basedOnGeneration: isFinite(current.generation) ? current.generation : 0,
     observed: observedOf(BLIND, null),
     policy: { name, version: isKnown(name) ? POLICY_VERSIONS[name] : 0 },
-    state: stateOf(learned),
+    state: stateFor(given.state, name),
     current: {
       split: { prefillSmPct: readablePct(split.prefillSmPct), decodeSmPct: readablePct(split.decodeSmPct) },
       kvQuotaPct: readablePct(current.kvQuotaPct),
@@ -215,10 +174,4 @@ function readablePct(value: unknown): number {
 
 function stateOf(learned: Learned): PolicyState | null {
   return learned.learntToMs === null ? null : writeLearned(learned, "feedback", FEEDBACK_VERSION);
-}
-
-/** The allocation without its generation. */
-function plain(allocation: Allocation): Allocation {
-  const { prefillSmPct, decodeSmPct } = allocation.split;
-  return { split: { prefillSmPct, decodeSmPct }, kvQuotaPct: allocation.kvQuotaPct };
 }

@@ -2,7 +2,7 @@
  * What goes into a decision and what comes out. All of it is plain JSON, because a decision's row holds
  * it all and must give the same answer when it is run again.
  */
-import type { Allocation, GeneratedAllocation, Histogram, Limits, SloTarget } from "./nouns.js";
+import type { Allocation, GeneratedAllocation, Histogram, Limits, SloTarget, WindowWork } from "./nouns.js";
 
 /** How far a signal may be trusted. A silent sensor is a state with a name, never a zero. */
 export type Freshness = "fresh" | "thin" | "stale" | "missing";
@@ -31,6 +31,13 @@ export interface Signal {
     /** Summed over the windows. */
     readonly preemptions: number | null;
   };
+  /** Sums over the windows, means weighted by what they are means of, gauges of the latest window. */
+  readonly work?: WindowWork | null;
+}
+
+/** A signal with the generation that every one of its windows ran at; null when they differ or one was between two. */
+export interface LatestSignal extends Signal {
+  readonly generation: number | null;
 }
 
 /** A change of allocation that was made: for dwell, flap budget and back-off. */
@@ -66,6 +73,11 @@ export interface Snapshot {
   readonly limits: Limits;
   readonly hold: OperatorHold;
   readonly signal: Signal;
+  /**
+   * The windows since the last evaluation, whatever generation they ran at: what has arrived is true during a
+   * switch too. Absent in snapshots stored before the search policy asked for it.
+   */
+  readonly latest?: LatestSignal | null;
   /** What the policy returned as `state` the time before; null at the first time or after a reset. */
   readonly state: PolicyState | null;
 }
@@ -98,7 +110,9 @@ export interface GuardConfig {
 
 export type PolicyConfig =
   | { readonly name: "static"; readonly params: StaticParams }
-  | { readonly name: "feedback"; readonly params: FeedbackParams };
+  | { readonly name: "feedback"; readonly params: FeedbackParams }
+  | { readonly name: "semi-pd"; readonly params: SemiPdParams }
+  | { readonly name: "search"; readonly params: SearchParams };
 
 export interface StaticParams {
   readonly allocation: Allocation;
@@ -119,11 +133,47 @@ export interface FeedbackParams {
   readonly moveKvQuota: boolean;
 }
 
+/** What the authors' `distserve_base` branch hard-codes or takes from its environment (paper.md §7.2). */
+export interface SemiPdParams {
+  /** Finished requests per decision. */
+  readonly requestsPerDecision: number;
+  readonly stepPct: number;
+  readonly maxSteps: number;
+  readonly floorPct: number;
+  /** TPOT counts as missed when its percentile times this exceeds the bound. */
+  readonly tpotMargin: number;
+}
+
+export interface SearchParams {
+  /** Smallest expected gain, in share of requests within both bounds, that is worth a change. */
+  readonly minGainShare: number;
+  /** Whether the KV quota is searched too. */
+  readonly moveKvQuota: boolean;
+  /** What is known of the GPU and model beforehand; null: a prior that fits none in particular. */
+  readonly prior: SearchPrior | null;
+}
+
+/** Step times at all SMs, alone on the GPU, and how they grow as the share of SMs falls. */
+export interface SearchPrior {
+  readonly prefill: PhasePrior;
+  readonly decode: PhasePrior;
+}
+
+export interface PhasePrior {
+  /** ms: [constant, per prompt token, per sum of squared prompt lengths] or [constant, per sequence, per context token]. */
+  readonly kernelMs: readonly [number, number, number];
+  /** ms of host time per iteration, which no share changes. */
+  readonly engineMs: number;
+  /** s in T(f)/T(1) = 1 + s * (1/f - 1): 1 for work that scales with the SMs, 0 for work that does not care. */
+  readonly sensitivity: number;
+}
+
 export type MoveReason =
   | "STATIC_TARGET"
   | "TTFT_MISSED"
   | "TPOT_MISSED"
   | "BOTH_MISSED"
+  | "BETTER_SPLIT"
   | "KV_PRESSURE"
   | "KV_RELIEF";
 
@@ -143,6 +193,7 @@ export type HoldReason =
   | "NO_ROOM"
   | "WOULD_BREAK_OTHER"
   | "NOT_WORTH_IT"
+  | "BEST_KNOWN"
   | "BOTH_MISSED_HOLD"
   | "CANNOT_TELL"
   | "GUARDED_AWAY";

@@ -1,13 +1,17 @@
 /** Values that a pool starts with, and why. The paper gives none of them (paper.md §4.1, fault 9). */
-import type { FeedbackParams, GuardConfig } from "./decision.js";
+import type { FeedbackParams, GuardConfig, SearchParams, SemiPdParams } from "./decision.js";
 import type { PolicyName } from "./nouns.js";
 import { FEEDBACK_VERSION } from "./policy/feedback.js";
+import { SEARCH_VERSION } from "./policy/search-memory.js";
+import { SEMI_PD_VERSION } from "./policy/semi-pd-sample.js";
 import { STATIC_VERSION } from "./policy/static.js";
 
 /** Grows when a policy's answer to the same snapshot may change, or when it reads another state. */
 export const POLICY_VERSIONS: Readonly<Record<PolicyName, number>> = {
   static: STATIC_VERSION,
   feedback: FEEDBACK_VERSION,
+  "semi-pd": SEMI_PD_VERSION,
+  search: SEARCH_VERSION,
 };
 
 /**
@@ -44,4 +48,19 @@ export const DEFAULT_FEEDBACK: FeedbackParams = {
   // The noise of a p90 over a few hundred requests.
   minBenefitShare: 0.05,
   moveKvQuota: true,
+};
+
+/** What branch `distserve_base` hard-codes (paper.md §7.2). Its targets, 500 and 100 ms, are the pool's SLO here. */
+export const DEFAULT_SEMI_PD: SemiPdParams = {
+  requestsPerDecision: 400,
+  stepPct: 2,
+  maxSteps: 3,
+  floorPct: 80,
+  tpotMargin: 1.1,
+};
+
+export const DEFAULT_SEARCH: SearchParams = {
+  minGainShare: 0.01,
+  moveKvQuota: true,
+  prior: null,
 };

@@ -73,6 +73,41 @@ export interface Window {
   readonly kv: WindowKv;
   /** Share of the window in which the phase's worker was running an iteration. */
   readonly busy: { readonly prefillShare: number | null; readonly decodeShare: number | null };
+  /** What the workers did, where the engine says; absent in windows stored before it was asked for. */
+  readonly work?: WindowWork | null;
+}
+
+/**
+ * What the workers did in a window, beyond the latencies of what they finished: how heavy the load that came in
+ * is, and what an iteration costs at the split in force. Every part is null where the engine does not say.
+ */
+export interface WindowWork {
+  /** Sum over the arrivals of their prompt length squared, tokens^2: with count and sum it gives the spread. */
+  readonly promptTokensSq: number | null;
+  readonly maxPromptTokens: number | null;
+  /** Output tokens of the requests that finished: over `finished` it is the mean answer. */
+  readonly finishedOutputTokens: number | null;
+  /** Prefill iterations that ended, and the prompt tokens that they computed. */
+  readonly prefillBatches: number | null;
+  readonly prefillTokens: number | null;
+  /** Decode iterations that ended; the mean of their durations, sequences and context tokens. */
+  readonly decodeSteps: number | null;
+  readonly decodeStepMeanMs: number | null;
+  readonly decodeBatchMean: number | null;
+  readonly decodeContextMean: number | null;
+  /** Share of the window in which both phases ran an iteration. */
+  readonly overlapShare: number | null;
+  /** Share of the GPU that each phase was given, averaged over the window: idle time counts as none. */
+  readonly prefillGpuShare: number | null;
+  readonly decodeGpuShare: number | null;
+  /** At the end of the window: prompt tokens that wait for prefill, the longest wait so far, and answers
+   * that are prefilled and wait for a place in the decode batch. */
+  readonly prefillWaitingTokens: number | null;
+  readonly oldestWaitMs: number | null;
+  readonly decodeWaiting: number | null;
+  /** The engine's own limits: sequences in a decode iteration, prompt tokens in a prefill iteration. */
+  readonly maxSequences: number | null;
+  readonly maxBatchTokens: number | null;
 }
 
 /** Gauges at the end of the window. */
@@ -101,7 +136,7 @@ export interface Limits {
 
 export type Mode = "observe" | "recommend" | "enforce";
 
-export type PolicyName = "static" | "feedback";
+export type PolicyName = "static" | "feedback" | "semi-pd" | "search";
 
 /** A phase of LLM serving. */
 export type Phase = "prefill" | "decode";

@@ -1,5 +1,5 @@
 import { Fifo } from "./fifo.js";
-import type { Job } from "./job.js";
+import { copyJob, finalTokens, isComplete, type Job } from "./job.js";
 import type { KvPool } from "./kv-pool.js";
 import type { Profile } from "./profile.js";
 import type { DecodeBatch } from "./step-time.js";
@@ -12,7 +12,7 @@ import type { DecodeBatch } from "./step-time.js";
  * Nobody starves: every pass through prefill yields a token, and the oldest request is preempted last.
  */
 export class DecodeWorker {
-  readonly #handover = new Fifo<Job>();
+  #handover = new Fifo<Job>();
   /** Oldest first. */
   #running: Job[] = [];
 
@@ -32,6 +32,14 @@ export class DecodeWorker {
 
   get hasWork(): boolean {
     return this.#running.length > 0 || this.#handover.length > 0;
+  }
+
+  /** Tokens that the largest request here will have in the end; 0 without one. */
+  get largestTokens(): number {
+    let largest = 0;
+    for (const job of this.#handover) largest = Math.max(largest, finalTokens(job));
+    for (const job of this.#running) largest = Math.max(largest, finalTokens(job));
+    return largest;
   }
 
   /** Takes a request from prefill; it joins the batch at the next boundary. */
@@ -59,6 +67,14 @@ export class DecodeWorker {
     const done = advanced.filter(isComplete);
     if (done.length > 0) this.#running = advanced.filter((job) => !isComplete(job));
     return { advanced, done };
+  }
+
+  /** The same state with jobs of its own, over `pool`. */
+  copy(pool: KvPool): DecodeWorker {
+    const copy = new DecodeWorker(this.profile, pool);
+    copy.#handover = this.#handover.copy(copyJob);
+    copy.#running = this.#running.map(copyJob);
+    return copy;
   }
 
   #join(preempted: Job[]): void {
@@ -93,8 +109,4 @@ export class DecodeWorker {
 /** Tokens whose KV is held once the iteration has written its own: prompt and all generated so far. */
 function contextOf(job: Job): number {
   return job.request.promptTokens + job.generatedTokens;
-}
-
-function isComplete(job: Job): boolean {
-  return job.generatedTokens >= job.request.outputTokens;
 }

@@ -37,6 +37,18 @@ export class Fifo<T> {
     return item;
   }
 
+  /** First to last. */
+  *[Symbol.iterator](): Generator<T> {
+    for (let i = this.#head; i < this.#items.length; i += 1) yield this.#items[i] as T;
+  }
+
+  /** A queue of its own with `copyItem` of every item. */
+  copy(copyItem: (item: T) => T): Fifo<T> {
+    const copy = new Fifo<T>();
+    copy.#items = this.#items.slice(this.#head).map(copyItem);
+    return copy;
+  }
+
   takeLast(): T | undefined {
     return this.length === 0 ? undefined : this.#items.pop();
   }

@@ -59,6 +59,15 @@ export class Fields {
     return value;
   }
 
+  choice<T extends string>(name: string, known: readonly T[]): T {
+    const value = this.#object[name];
+    const found = known.find((item) => item === value);
+    if (found === undefined) {
+      refuse(this.where, this.#at(name), `must be one of ${known.join(", ")}, got ${describe(value)}`);
+    }
+    return found;
+  }
+
   object(name: string): Fields {
     return new Fields(this.#object[name], this.where, this.#at(name));
   }

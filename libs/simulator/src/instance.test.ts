@@ -1,63 +1,9 @@
 import { describe, expect, it } from "vitest";
 import * as fc from "fast-check";
-import { createInstance, type Instance } from "./instance.js";
-import type { SimEvent, SimRequest } from "./job.js";
-import type { Profile } from "./profile.js";
+import { createInstance } from "./instance.js";
+import type { SimEvent } from "./job.js";
 import { createRandom } from "./random.js";
-
-const flat = { small: { size: 1, a: 0.5, b: 0.5 }, large: { size: 100, a: 0.5, b: 0.5 } };
-
-function makeProfile(change: Partial<Profile> = {}): Profile {
-  return {
-    name: "test",
-    sources: "made up",
-    smCount: 100,
-    smPerTpc: 1,
-    prefill: { kernelMs: [5, 0.05, 0], engineMs: 5, smShare: flat },
-    decode: { kernelMs: [8, 0.05, 1e-4], engineMs: 2, smShare: flat },
-    contention: { decodeByPrefill: 0.2, prefillByDecode: 0.1, overlapToPrefill: 0.5 },
-    kvTotalTokens: 100_000,
-    kvBlockTokens: 16,
-    maxBatch: 32,
-    maxBatchedTokens: 1024,
-    ...change,
-  };
-}
-
-function start(profile: Profile, prefillSmPct = 100, decodeSmPct = 100, kvQuotaPct = 100): Instance {
-  return createInstance({
-    profile,
-    initial: { split: { prefillSmPct, decodeSmPct }, kvQuotaPct, generation: 0 },
-  });
-}
-
-/** Runs until nothing is left to do, looking at every millisecond-wide step; bounded at an hour of engine time. */
-function drain(instance: Instance, look: () => void = () => {}): SimEvent[] {
-  const events: SimEvent[] = [];
-  for (let ms = instance.state().nowMs; !instance.idle && ms < 3_600_000; ms += 5) {
-    events.push(...instance.advanceTo(ms));
-    look();
-  }
-  return events;
-}
-
-const requests = fc
-  .array(
-    fc.record({
-      gapMs: fc.integer({ min: 0, max: 60 }),
-      promptTokens: fc.integer({ min: 1, max: 900 }),
-      outputTokens: fc.integer({ min: 1, max: 60 }),
-    }),
-    { minLength: 1, maxLength: 40 },
-  )
-  .map((items) => {
-    let arrivalMs = 0;
-    return items.map(({ gapMs, promptTokens, outputTokens }, id): SimRequest => {
-      arrivalMs += gapMs;
-      return { id, arrivalMs, promptTokens, outputTokens };
-    });
-  });
-const pct = fc.integer({ min: 5, max: 100 });
+import { drain, finishedIds, flat, makeProfile, pct, requests, start, tokensIn } from "./testing/kit.js";
 
 describe("an instance under any load and split", () => {
   // 1,600 tokens hold one or two of these requests: preemption and waiting for blocks are common.
@@ -72,14 +18,13 @@ describe("an instance under any load and split", () => {
         const instance = start(profile, x, y, quota);
         const quotaTokens = (quota / 100) * profile.kvTotalTokens;
         for (const request of load) instance.submit(request);
-        const events = drain(instance, () => {
+        const events = drain(instance, 0, () => {
           const { kvUsedTokens, kvPrefillTokens, kvPrefillRequests } = instance.state();
           expect(kvUsedTokens).toBeLessThanOrEqual(profile.kvTotalTokens);
           // A request that alone exceeds the quota passes when prefill holds nothing else.
           if (kvPrefillRequests > 1) expect(kvPrefillTokens).toBeLessThanOrEqual(quotaTokens);
         });
-        const finished = events.filter((event) => event.type === "finished").map((event) => event.id);
-        expect(finished.toSorted((a, b) => a - b)).toEqual(load.map((request) => request.id));
+        expect(finishedIds(events)).toEqual(load.map((request) => request.id));
         expect(tokensIn(events)).toBe(load.reduce((sum, request) => sum + request.outputTokens, 0));
         expect(instance.state()).toMatchObject({ kvUsedTokens: 0, kvPrefillTokens: 0, preemptedWaiting: 0 });
       }),
@@ -106,15 +51,6 @@ describe("an instance under any load and split", () => {
     );
   });
 });
-
-function tokensIn(events: readonly SimEvent[]): number {
-  let tokens = 0;
-  for (const event of events) {
-    if (event.type === "first_token") tokens += 1;
-    if (event.type === "tokens") for (const group of event.groups) tokens += group.count;
-  }
-  return tokens;
-}
 
 describe("latencies", () => {
   it("follow the step times for a request that is alone", () => {
@@ -230,7 +166,7 @@ describe("reconfiguration", () => {
       asked: { kvQuotaPct: 50 },
       delivered: { split: { prefillSmPct: 100, decodeSmPct: 100 }, kvQuotaPct: 100 },
     });
-    const switched = drain(instance).filter((event) => event.type === "switched");
+    const switched = drain(instance, 110).filter((event) => event.type === "switched");
     // The short decode iteration ends before the prefill of 1,000 tokens does.
     expect(switched.map((event) => event.phase)).toEqual(["decode", "prefill"]);
     expect(switched[0]?.atMs).toBeLessThan(switched[1]?.atMs ?? 0);

@@ -1,12 +1,13 @@
 import type { Allocation, GeneratedAllocation, Phase, Split } from "@fulcrum/core/nouns.js";
 import { DecodeWorker } from "./decode-worker.js";
-import { Fifo } from "./fifo.js";
-import { createJob, type Job, type SimEvent, type SimRequest } from "./job.js";
+import { finalTokens, isComplete, type Job, type RefusalReason } from "./job.js";
 import { KvPool } from "./kv-pool.js";
 import { PrefillWorker } from "./prefill-worker.js";
 import { deliveredSmPct, type Profile } from "./profile.js";
+import { ServingLoop } from "./serving.js";
 import { decodeStepMs, prefillStepMs, shareInForce } from "./step-time.js";
 import { Switching, type SwitchOutcome } from "./switching.js";
+import { WorkCounters, type Iteration, type Work } from "./work-counters.js";
 
 export interface InstanceOptions {
   readonly profile: Profile;
@@ -33,25 +34,23 @@ export interface InstanceState {
   readonly decodeRunning: number;
   /** Requests that were preempted and have not been prefilled again. */
   readonly preemptedWaiting: number;
+  /** In force; of these, in use beyond the size asked for by setKvTotalTokens. */
   readonly kvTotalTokens: number;
+  readonly kvOwedTokens: number;
   readonly kvUsedTokens: number;
   /** Of these, held by requests that decode has not taken over: what the KV quota bounds. */
   readonly kvPrefillTokens: number;
   /** Requests that decode has not taken over and that hold blocks. */
   readonly kvPrefillRequests: number;
-  /** Milliseconds since the start in which the phase's worker ran an iteration. */
-  readonly busyMs: Readonly<Record<Phase, number>>;
+  /** Prompt tokens of the requests that wait for admission, and how long the first of them has waited. */
+  readonly prefillWaitingTokens: number;
+  readonly oldestWaitMs: number;
+  readonly work: Work;
 }
 
 /** One engine deployment, in virtual time that starts at 0 and moves only by advanceTo. */
 export function createInstance(options: InstanceOptions): Instance {
   return new Instance(options);
-}
-
-/** An iteration that runs from one instant to another. */
-interface Iteration {
-  readonly startMs: number;
-  readonly endMs: number;
 }
 
 /**
@@ -60,25 +59,24 @@ interface Iteration {
  * iterations switch, prefill starts, decode starts. An iteration's length is fixed when it starts, from the
  * share in force then; a phase that starts while the other is idle keeps the full cap to its iteration's end.
  */
-export class Instance {
+export class Instance extends ServingLoop {
+  readonly #options: InstanceOptions;
   readonly #profile: Profile;
-  readonly #maxWaiting: number;
-  readonly #pool: KvPool;
-  readonly #prefill: PrefillWorker;
-  readonly #decode: DecodeWorker;
-  readonly #switching: Switching;
-  readonly #arrivals = new Fifo<SimRequest>();
+  #pool: KvPool;
+  #prefill: PrefillWorker;
+  #decode: DecodeWorker;
+  #switching: Switching;
+  #work = new WorkCounters();
   readonly #iterations: Record<Phase, Iteration | null> = { prefill: null, decode: null };
-  readonly #busyMs: Record<Phase, number> = { prefill: 0, decode: 0 };
   #preemptedWaiting = 0;
-  #lastArrivalMs = 0;
-  #nowMs = 0;
-  #events: SimEvent[] = [];
+  readonly gpus: number;
 
   constructor(options: InstanceOptions) {
+    super();
     checkAllocation(options.initial);
+    this.#options = options;
     this.#profile = options.profile;
-    this.#maxWaiting = options.maxWaiting ?? 20_000;
+    this.gpus = options.profile.gpus ?? 1;
     this.#pool = new KvPool(options.profile.kvTotalTokens, options.profile.kvBlockTokens);
     this.#prefill = new PrefillWorker(options.profile, this.#pool);
     this.#decode = new DecodeWorker(options.profile, this.#pool);
@@ -86,56 +84,33 @@ export class Instance {
   }
 
   /**
-   * Announces a request that arrives now or later; in the order of arrival. At most 1,000,000 may be
-   * announced ahead of time. Throws RangeError on a request from the past or with counts below 1.
+   * An independent instance in the same state, with the requests already submitted. Events that this one
+   * has not handed out are not in it. Costs a copy of every request inside, and a slot for each announced.
    */
-  submit(request: SimRequest): void {
-    const { arrivalMs, promptTokens, outputTokens } = request;
-    const earliestMs = Math.max(this.#nowMs, this.#lastArrivalMs);
-    if (!(arrivalMs >= earliestMs)) {
-      throw new RangeError(`arrivalMs must be at least ${earliestMs}, got ${arrivalMs}`);
-    }
-    if (!(Number.isInteger(promptTokens) && promptTokens >= 1)) {
-      throw new RangeError(`promptTokens must be a whole number of at least 1, got ${promptTokens}`);
-    }
-    if (!(Number.isInteger(outputTokens) && outputTokens >= 1)) {
-      throw new RangeError(`outputTokens must be a whole number of at least 1, got ${outputTokens}`);
-    }
-    if (this.#arrivals.length >= 1_000_000) throw new RangeError("at most 1000000 requests may be announced");
-    this.#lastArrivalMs = arrivalMs;
-    this.#arrivals.push(request);
-  }
-
-  /** Lets time pass up to and including `tMs`; what happened, in order of time. Throws RangeError if it is past. */
-  advanceTo(tMs: number): SimEvent[] {
-    if (!(tMs >= this.#nowMs))
-      throw new RangeError(`advanceTo must not go back from ${this.#nowMs}, got ${tMs}`);
-    // Ends: every pass handles at least one arrival, iteration end or switch, and iterations take time.
-    for (let nextMs = this.#nextMs(); nextMs <= tMs; nextMs = this.#nextMs()) {
-      this.#nowMs = nextMs;
-      this.#settle();
-    }
-    this.#nowMs = tMs;
-    const events = this.#events;
-    this.#events = [];
-    return events;
-  }
-
-  /** Whether anything is still to be done for requests that were submitted. */
-  get idle(): boolean {
-    return this.#nextMs() === Infinity;
+  fork(): Instance {
+    const copy = new Instance(this.#options);
+    copy.standLike(this);
+    copy.#pool = this.#pool.copy();
+    copy.#prefill = this.#prefill.copy(copy.#pool);
+    copy.#decode = this.#decode.copy(copy.#pool);
+    copy.#switching = this.#switching.copy();
+    copy.#work = this.#work.copy();
+    copy.#iterations.prefill = this.#iterations.prefill;
+    copy.#iterations.decode = this.#iterations.decode;
+    copy.#preemptedWaiting = this.#preemptedWaiting;
+    return copy;
   }
 
   /** Starts to prepare an allocation in the background; ready after `prepareMs`. Throws RangeError on caps outside (0, 100]. */
   prepare(allocation: GeneratedAllocation, prepareMs: number): SwitchOutcome {
     checkAllocation(allocation);
-    return this.#switching.prepare(allocation, this.#nowMs + prepareMs);
+    return this.#switching.prepare(allocation, this.nowMs + prepareMs);
   }
 
   /** Lets both workers switch to the prepared generation, each at its next boundary; an idle one at once. */
   commit(generation: number, holdMs = 0): SwitchOutcome {
-    const outcome = this.#switching.commit(generation, this.#nowMs, holdMs);
-    this.#settle();
+    const outcome = this.#switching.commit(generation, this.nowMs, holdMs);
+    this.settle();
     return outcome;
   }
 
@@ -143,11 +118,27 @@ export class Instance {
     return this.#switching.abort(generation);
   }
 
+  /**
+   * Changes the size of the KV pool to whole blocks of at most `tokens`, but never below what the largest
+   * request inside will need. Returns the tokens in force: what is in use beyond the new size is owed and
+   * given back as blocks come free. Until then nothing is admitted, and a sequence that must grow preempts
+   * the youngest as in any full pool. An
+   * arrival that needs more than the new size is refused. Throws RangeError on a size below one block.
+   */
+  setKvTotalTokens(tokens: number): number {
+    if (!(tokens >= this.#profile.kvBlockTokens && tokens < Infinity)) {
+      throw new RangeError(`a KV pool needs at least one block, got ${tokens} tokens`);
+    }
+    this.#pool.resize(tokens, Math.max(this.#prefill.largestTokens, this.#decode.largestTokens));
+    this.settle();
+    return this.#pool.totalTokens;
+  }
+
   state(): InstanceState {
-    const prepared = this.#switching.prepared(this.#nowMs);
+    const prepared = this.#switching.prepared(this.nowMs);
     const unswitched = prepared === null ? "steady" : "preparing";
     return {
-      nowMs: this.#nowMs,
+      nowMs: this.nowMs,
       generation: this.#switching.generation,
       phase: this.#switching.switching ? "switching" : unswitched,
       asked: this.#switching.asked,
@@ -158,28 +149,29 @@ export class Instance {
       decodeWaiting: this.#decode.waiting,
       decodeRunning: this.#decode.running,
       preemptedWaiting: this.#preemptedWaiting,
-      kvTotalTokens: this.#profile.kvTotalTokens,
+      kvTotalTokens: this.#pool.totalTokens,
+      kvOwedTokens: this.#pool.owedTokens,
       kvUsedTokens: this.#pool.usedTokens,
       kvPrefillTokens: this.#pool.prefillTokens,
       kvPrefillRequests: this.#pool.prefillJobs,
-      busyMs: { prefill: this.#busyUntilNow("prefill"), decode: this.#busyUntilNow("decode") },
+      prefillWaitingTokens: this.#prefill.waitingTokens,
+      oldestWaitMs: this.#prefill.oldestWaitMs(this.nowMs),
+      work: this.#work.read(this.nowMs, this.#iterations.prefill, this.#iterations.decode),
     };
   }
 
-  #nextMs(): number {
+  protected nextOwnMs(): number {
     return Math.min(
       this.#iterations.prefill?.endMs ?? Infinity,
       this.#iterations.decode?.endMs ?? Infinity,
-      this.#arrivals.first()?.arrivalMs ?? Infinity,
-      this.#switching.nextAtMs(this.#nowMs),
+      this.#switching.nextAtMs(this.nowMs),
     );
   }
 
-  /** Everything that is due at the present instant. */
-  #settle(): void {
+  protected settle(): void {
     if (this.#endsNow("prefill")) this.#endPrefill();
     if (this.#endsNow("decode")) this.#endDecode();
-    this.#takeArrivals();
+    this.takeArrivals();
     this.#takeSwitch("prefill");
     this.#takeSwitch("decode");
     this.#startPrefill();
@@ -188,94 +180,58 @@ export class Instance {
     this.#startPrefill();
   }
 
+  protected accept(job: Job): RefusalReason | null {
+    this.#work.arrived(job.request.promptTokens);
+    if (!this.#pool.fits(finalTokens(job))) return "never_fits";
+    if (this.#prefill.waiting >= (this.#options.maxWaiting ?? 20_000)) return "queue_full";
+    this.#prefill.enqueue(job);
+    return null;
+  }
+
   #endsNow(phase: Phase): boolean {
     const iteration = this.#iterations[phase];
-    if (iteration === null || iteration.endMs > this.#nowMs) return false;
-    this.#busyMs[phase] += iteration.endMs - iteration.startMs;
+    if (iteration === null || iteration.endMs > this.nowMs) return false;
     this.#iterations[phase] = null;
+    this.#work.ended(phase, iteration, this.#iterations[phase === "prefill" ? "decode" : "prefill"]);
     return true;
   }
 
   #endPrefill(): void {
     for (const job of this.#prefill.completeBatch()) {
-      job.generatedTokens += 1;
-      const { id, arrivalMs, promptTokens } = job.request;
-      if (job.firstTokenAtMs === null) {
-        job.firstTokenAtMs = this.#nowMs;
-        const ttftMs = this.#nowMs - arrivalMs;
-        const queuedMs = (job.admittedAtMs ?? arrivalMs) - arrivalMs;
-        this.#events.push({ type: "first_token", atMs: this.#nowMs, id, promptTokens, ttftMs, queuedMs });
-      } else {
-        this.#preemptedWaiting -= 1;
-        this.#emitTokens([job]);
-      }
-      job.lastTokenAtMs = this.#nowMs;
-      if (job.generatedTokens >= job.request.outputTokens) this.#finish(job);
+      if (job.firstTokenAtMs !== null) this.#preemptedWaiting -= 1;
+      this.log.prefilled(job, this.nowMs);
+      if (isComplete(job)) this.#finish(job);
       else this.#decode.handOver(job);
     }
   }
 
   #endDecode(): void {
     const { advanced, done } = this.#decode.completeBatch();
-    this.#emitTokens(advanced);
-    for (const job of advanced) job.lastTokenAtMs = this.#nowMs;
+    this.log.decoded(advanced, this.nowMs);
     for (const job of done) this.#finish(job);
-  }
-
-  /** One event for all tokens of an instant; requests that advanced together last time share a group. */
-  #emitTokens(jobs: readonly Job[]): void {
-    const counts = new Map<number, number>();
-    for (const job of jobs) counts.set(job.lastTokenAtMs, (counts.get(job.lastTokenAtMs) ?? 0) + 1);
-    const groups = Array.from(counts, ([lastMs, count]) => ({ itlMs: this.#nowMs - lastMs, count }));
-    this.#events.push({ type: "tokens", atMs: this.#nowMs, groups });
   }
 
   #finish(job: Job): void {
     this.#pool.release(job);
-    const { id, arrivalMs, promptTokens, outputTokens } = job.request;
-    const firstMs = job.firstTokenAtMs ?? this.#nowMs;
-    this.#events.push({
-      type: "finished",
-      atMs: this.#nowMs,
-      id,
-      promptTokens,
-      outputTokens,
-      ttftMs: firstMs - arrivalMs,
-      tpotMs: outputTokens > 1 ? (this.#nowMs - firstMs) / (outputTokens - 1) : null,
-      e2eMs: this.#nowMs - arrivalMs,
-    });
-  }
-
-  #takeArrivals(): void {
-    for (;;) {
-      const request = this.#arrivals.first();
-      if (request === undefined || request.arrivalMs > this.#nowMs) return;
-      this.#arrivals.takeFirst();
-      const { id, promptTokens, outputTokens } = request;
-      this.#events.push({ type: "arrived", atMs: this.#nowMs, id, promptTokens });
-      if (!this.#pool.fits(promptTokens + outputTokens)) {
-        this.#events.push({ type: "refused", atMs: this.#nowMs, id, reason: "never_fits" });
-      } else if (this.#prefill.waiting >= this.#maxWaiting) {
-        this.#events.push({ type: "refused", atMs: this.#nowMs, id, reason: "queue_full" });
-      } else {
-        this.#prefill.enqueue(createJob(request));
-      }
-    }
+    this.log.finished(job, this.nowMs);
   }
 
   #takeSwitch(phase: Phase): void {
     if (this.#iterations[phase] !== null) return;
-    const generation = this.#switching.takeAtBoundary(phase, this.#nowMs);
-    if (generation !== null) this.#events.push({ type: "switched", atMs: this.#nowMs, phase, generation });
+    const generation = this.#switching.takeAtBoundary(phase, this.nowMs);
+    if (generation !== null) this.log.add({ type: "switched", atMs: this.nowMs, phase, generation });
   }
 
   #startPrefill(): void {
     if (this.#iterations.prefill !== null) return;
-    const batch = this.#prefill.formBatch(this.#nowMs, this.#switching.runs("prefill").kvQuotaPct);
+    const batch = this.#prefill.formBatch(this.nowMs, {
+      kvQuotaPct: this.#switching.runs("prefill").kvQuotaPct,
+    });
     if (batch === null) return;
     const decodeRuns = this.#decode.hasWork;
     const share = shareInForce(this.#profile, this.#delivered(), "prefill", decodeRuns);
-    this.#start("prefill", prefillStepMs(this.#profile, batch, share, decodeRuns));
+    const stepMs = prefillStepMs(this.#profile, batch, share, decodeRuns);
+    this.#start("prefill", { stepMs, share, size: batch.tokens, contextTokens: 0 });
   }
 
   #startDecode(): void {
@@ -285,22 +241,19 @@ export class Instance {
     for (const job of preempted) {
       this.#preemptedWaiting += 1;
       this.#prefill.enqueueFirst(job);
-      const { id } = job.request;
-      this.#events.push({
-        type: "preempted",
-        atMs: this.#nowMs,
-        id,
-        generatedTokens: job.generatedTokens,
-      });
+      this.log.preempted(job, this.nowMs);
     }
     if (batch === null) return;
     const prefillRuns = this.#iterations.prefill !== null;
     const share = shareInForce(this.#profile, this.#delivered(), "decode", prefillRuns);
-    this.#start("decode", decodeStepMs(this.#profile, batch, share, prefillRuns));
+    const stepMs = decodeStepMs(this.#profile, batch, share, prefillRuns);
+    this.#start("decode", { stepMs, share, size: batch.sequences, contextTokens: batch.contextTokens });
   }
 
-  #start(phase: Phase, durationMs: number): void {
-    this.#iterations[phase] = { startMs: this.#nowMs, endMs: this.#nowMs + durationMs };
+  #start(phase: Phase, step: Omit<Iteration, "startMs" | "endMs"> & { readonly stepMs: number }): void {
+    const { stepMs, share, size, contextTokens } = step;
+    const startMs = this.nowMs;
+    this.#iterations[phase] = { startMs, endMs: startMs + stepMs, share, size, contextTokens };
   }
 
   #delivered(): Split {
@@ -308,11 +261,6 @@ export class Instance {
       prefillSmPct: deliveredSmPct(this.#profile, this.#switching.runs("prefill").split.prefillSmPct),
       decodeSmPct: deliveredSmPct(this.#profile, this.#switching.runs("decode").split.decodeSmPct),
     };
-  }
-
-  #busyUntilNow(phase: Phase): number {
-    const iteration = this.#iterations[phase];
-    return this.#busyMs[phase] + (iteration === null ? 0 : this.#nowMs - iteration.startMs);
   }
 }
 

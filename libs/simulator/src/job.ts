@@ -25,6 +25,21 @@ export interface Job {
   lastTokenAtMs: number;
 }
 
+/** Tokens whose KV the request holds in the end: prompt and answer. */
+export function finalTokens(job: Job): number {
+  return job.request.promptTokens + job.request.outputTokens;
+}
+
+/** Whether the answer has all its tokens. */
+export function isComplete(job: Job): boolean {
+  return job.generatedTokens >= job.request.outputTokens;
+}
+
+/** An independent job in the same state: the request is never changed and everything else is a value. */
+export function copyJob(job: Job): Job {
+  return { ...job };
+}
+
 export function createJob(request: SimRequest): Job {
   return {
     request,
@@ -39,6 +54,8 @@ export function createJob(request: SimRequest): Job {
   };
 }
 
+export type RefusalReason = "never_fits" | "queue_full";
+
 /** Something that happened, at an instant of engine time. Durations in milliseconds of engine time. */
 export type SimEvent =
   | { readonly type: "arrived"; readonly atMs: number; readonly id: number; readonly promptTokens: number }
@@ -47,7 +64,7 @@ export type SimEvent =
       readonly type: "refused";
       readonly atMs: number;
       readonly id: number;
-      readonly reason: "never_fits" | "queue_full";
+      readonly reason: RefusalReason;
     }
   /** End of the prefill: ttftMs from arrival to here; queuedMs from arrival to admission. */
   | {

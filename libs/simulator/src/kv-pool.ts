@@ -5,7 +5,9 @@ import type { Job } from "./job.js";
  * Every change is one step, so used blocks never exceed the total.
  */
 export class KvPool {
-  readonly totalBlocks: number;
+  /** In force: more than what was asked for while blocks in use are owed. */
+  #totalBlocks: number;
+  #askedBlocks: number;
   #usedBlocks = 0;
   #prefillBlocks = 0;
   #prefillJobs = 0;
@@ -14,7 +16,26 @@ export class KvPool {
     totalTokens: number,
     private readonly blockTokens: number,
   ) {
-    this.totalBlocks = totalTokens / blockTokens;
+    this.#totalBlocks = totalTokens / blockTokens;
+    this.#askedBlocks = this.#totalBlocks;
+  }
+
+  get totalTokens(): number {
+    return this.#totalBlocks * this.blockTokens;
+  }
+
+  /** Tokens in blocks that are in use and will be given back as they come free. */
+  get owedTokens(): number {
+    return (this.#totalBlocks - this.#askedBlocks) * this.blockTokens;
+  }
+
+  /**
+   * Changes the pool's size to whole blocks of at most `tokens`, but to no less than holds `largestTokens`,
+   * and at once to no less than is in use: the rest is owed. Nothing is admitted or grows meanwhile.
+   */
+  resize(tokens: number, largestTokens: number): void {
+    this.#askedBlocks = Math.max(Math.floor(tokens / this.blockTokens), this.#blocksFor(largestTokens));
+    this.#totalBlocks = Math.max(this.#askedBlocks, this.#usedBlocks);
   }
 
   get usedTokens(): number {
@@ -32,7 +53,7 @@ export class KvPool {
 
   /** Whether a request of this many tokens could ever be held. */
   fits(tokens: number): boolean {
-    return this.#blocksFor(tokens) <= this.totalBlocks;
+    return this.#blocksFor(tokens) <= this.#askedBlocks;
   }
 
   /**
@@ -42,8 +63,8 @@ export class KvPool {
    */
   admit(job: Job, quotaPct: number): boolean {
     const blocks = this.#blocksFor(job.prefillTokens);
-    if (this.#usedBlocks + blocks > this.totalBlocks) return false;
-    const quotaBlocks = Math.floor((quotaPct / 100) * this.totalBlocks);
+    if (this.#usedBlocks + blocks > this.#totalBlocks) return false;
+    const quotaBlocks = Math.floor((quotaPct / 100) * this.#totalBlocks);
     if (this.#prefillJobs > 0 && this.#prefillBlocks + blocks > quotaBlocks) return false;
     this.#usedBlocks += blocks;
     this.#prefillBlocks += blocks;
@@ -65,7 +86,7 @@ export class KvPool {
   grow(job: Job, tokens: number): boolean {
     const more = this.#blocksFor(tokens) - job.blocks;
     if (more <= 0) return true;
-    if (this.#usedBlocks + more > this.totalBlocks) return false;
+    if (this.#usedBlocks + more > this.#totalBlocks) return false;
     this.#usedBlocks += more;
     if (job.heldByPrefill) this.#prefillBlocks += more;
     job.blocks += more;
@@ -76,6 +97,17 @@ export class KvPool {
     this.passToDecode(job);
     this.#usedBlocks -= job.blocks;
     job.blocks = 0;
+    this.#totalBlocks = Math.max(this.#askedBlocks, Math.min(this.#totalBlocks, this.#usedBlocks));
+  }
+
+  /** The same books; jobs are copied by who holds them. */
+  copy(): KvPool {
+    const copy = new KvPool(this.totalTokens, this.blockTokens);
+    copy.#askedBlocks = this.#askedBlocks;
+    copy.#usedBlocks = this.#usedBlocks;
+    copy.#prefillBlocks = this.#prefillBlocks;
+    copy.#prefillJobs = this.#prefillJobs;
+    return copy;
   }
 
   #blocksFor(tokens: number): number {

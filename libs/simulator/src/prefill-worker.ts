@@ -1,5 +1,5 @@
 import { Fifo } from "./fifo.js";
-import type { Job } from "./job.js";
+import { copyJob, finalTokens, type Job } from "./job.js";
 import type { KvPool } from "./kv-pool.js";
 import type { Profile } from "./profile.js";
 import type { PrefillBatch } from "./step-time.js";
@@ -9,15 +9,29 @@ interface Chunk {
   readonly tokens: number;
 }
 
+/** What bounds one batch. */
+export interface PrefillLimits {
+  /** Of the KV pool, for requests in prefill. */
+  readonly kvQuotaPct: number;
+  /** Prompt tokens; default the profile's maxBatchedTokens. */
+  readonly maxTokens?: number;
+  /** Requests, a chunked prompt that goes on not counted; default the profile's maxBatch. */
+  readonly maxRequests?: number;
+  /** No chunks: a prompt that exceeds maxTokens runs whole, in a batch of its own. */
+  readonly wholePrompts?: boolean;
+}
+
 /**
  * Prefill: first come, first served, in batches of at most `maxBatchedTokens` prompt tokens and
  * `maxBatch` requests. A prompt that exceeds what is left of the budget is chunked and goes on first in
  * the next batch. A request is admitted when the KV pool lets it (KvPool.admit); none overtakes the head.
  */
 export class PrefillWorker {
-  readonly #queue = new Fifo<Job>();
+  #queue = new Fifo<Job>();
   #batch: Chunk[] = [];
+  /** The chunked prompt that goes on first in the next batch. */
   #partial: Job | null = null;
+  #waitingTokens = 0;
 
   constructor(
     private readonly profile: Profile,
@@ -29,6 +43,25 @@ export class PrefillWorker {
     return this.#queue.length;
   }
 
+  /** Tokens that they need prefilled. */
+  get waitingTokens(): number {
+    return this.#waitingTokens;
+  }
+
+  /** How long the head of the queue has waited since it arrived; 0 without one. */
+  oldestWaitMs(nowMs: number): number {
+    const head = this.#queue.first();
+    return head === undefined ? 0 : nowMs - head.request.arrivalMs;
+  }
+
+  /** Tokens that the largest request here will have in the end; 0 without one. */
+  get largestTokens(): number {
+    let largest = this.#partial === null ? 0 : finalTokens(this.#partial);
+    for (const job of this.#queue) largest = Math.max(largest, finalTokens(job));
+    for (const { job } of this.#batch) largest = Math.max(largest, finalTokens(job));
+    return largest;
+  }
+
   /** Requests in the batch that runs. */
   get running(): number {
     return this.#batch.length;
@@ -36,38 +69,45 @@ export class PrefillWorker {
 
   enqueue(job: Job): void {
     this.#queue.push(job);
+    this.#waitingTokens += job.prefillTokens;
   }
 
   /** A preempted request goes before all others: it has waited longest. */
   enqueueFirst(job: Job): void {
     this.#queue.pushFront(job);
+    this.#waitingTokens += job.prefillTokens;
   }
 
-  /** Forms the next batch; null when there is nothing to do or the head must wait for KV blocks. */
-  formBatch(nowMs: number, kvQuotaPct: number): PrefillBatch | null {
-    const budget = this.profile.maxBatchedTokens;
+  /** Forms the next batch; null when there is nothing to do or the head must wait for KV blocks or room. */
+  formBatch(nowMs: number, limits: PrefillLimits): PrefillBatch | null {
+    const { maxTokens = this.profile.maxBatchedTokens, maxRequests = this.profile.maxBatch } = limits;
     const batch = this.#batch;
-    let left = budget;
+    let left = maxTokens;
     let sumSq = 0;
-    let next = this.#partial;
-    for (;;) {
-      next ??= batch.length < this.profile.maxBatch ? this.#admitHead(nowMs, kvQuotaPct) : null;
+    while (left > 0) {
+      let next = this.#partial;
+      this.#partial = null;
+      if (next === null && batch.length < maxRequests) {
+        next = this.#admitHead(nowMs, limits, batch.length === 0 ? Infinity : left);
+      }
       if (next === null) break;
       const from = next.prefilledTokens;
-      const tokens = Math.min(left, next.prefillTokens - from);
+      const wanted = next.prefillTokens - from;
+      const tokens = limits.wholePrompts === true ? wanted : Math.min(left, wanted);
       sumSq += (from + tokens) ** 2 - from ** 2;
       left -= tokens;
       batch.push({ job: next, tokens });
-      if (left === 0) break;
-      next = null;
     }
-    return batch.length === 0 ? null : { tokens: budget - left, sumSq };
+    return batch.length === 0 ? null : { tokens: maxTokens - left, sumSq };
   }
 
-  #admitHead(nowMs: number, kvQuotaPct: number): Job | null {
+  #admitHead(nowMs: number, limits: PrefillLimits, left: number): Job | null {
     const head = this.#queue.first();
-    if (head === undefined || !this.pool.admit(head, kvQuotaPct)) return null;
+    if (head === undefined) return null;
+    if (limits.wholePrompts === true && head.prefillTokens > left) return null;
+    if (!this.pool.admit(head, limits.kvQuotaPct)) return null;
     this.#queue.takeFirst();
+    this.#waitingTokens -= head.prefillTokens;
     head.admittedAtMs ??= nowMs;
     return head;
   }
@@ -75,7 +115,6 @@ export class PrefillWorker {
   /** Ends the batch that ran; returns the requests whose prefill is complete, in order. */
   completeBatch(): Job[] {
     const done: Job[] = [];
-    this.#partial = null;
     for (const { job, tokens } of this.#batch) {
       job.prefilledTokens += tokens;
       if (job.prefilledTokens < job.prefillTokens) this.#partial = job;
@@ -83,5 +122,15 @@ export class PrefillWorker {
     }
     this.#batch = [];
     return done;
+  }
+
+  /** The same state with jobs of its own, over `pool`. */
+  copy(pool: KvPool): PrefillWorker {
+    const copy = new PrefillWorker(this.profile, pool);
+    copy.#queue = this.#queue.copy(copyJob);
+    copy.#waitingTokens = this.#waitingTokens;
+    copy.#batch = this.#batch.map(({ job, tokens }) => ({ job: copyJob(job), tokens }));
+    copy.#partial = this.#partial && copyJob(this.#partial);
+    return copy;
   }
 }

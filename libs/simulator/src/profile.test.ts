@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import * as fc from "fast-check";
-import { deliveredSmPct, parseProfile, type Profile } from "./profile.js";
+import { deliveredSmPct, OVERLAP_RULES, parseProfile, withContention, type Profile } from "./profile.js";
 import { decodeStepMs, prefillStepMs, shareInForce, slowdown } from "./step-time.js";
 
 function json(): Record<string, unknown> {
@@ -27,7 +27,7 @@ function json(): Record<string, unknown> {
   };
 }
 
-const profile: Profile = parseProfile(json(), "small.json");
+const small: Profile = parseProfile(json(), "small.json");
 
 describe("parseProfile", () => {
   it.each([
@@ -39,6 +39,10 @@ describe("parseProfile", () => {
     [
       { contention: { decodeByPrefill: -1 } },
       "small.json: contention.decodeByPrefill must be a number 0..10, got -1",
+    ],
+    [
+      { contention: { decodeByPrefill: 0, prefillByDecode: 0, overlapToPrefill: 0.5, overlapRule: "none" } },
+      'small.json: contention.overlapRule must be one of constant, proportional, by-cap, got "none"',
     ],
   ])("refuses %j by field and bound", (change, message) => {
     expect(() => parseProfile({ ...json(), ...change }, "small.json")).toThrow(message);
@@ -53,13 +57,13 @@ describe("deliveredSmPct", () => {
     [5, (2 / 54) * 100],
     [1, (1 / 54) * 100],
   ])("delivers %d %% as whole TPCs", (asked, delivered) => {
-    expect(deliveredSmPct(profile, asked)).toBeCloseTo(delivered, 9);
+    expect(deliveredSmPct(small, asked)).toBeCloseTo(delivered, 9);
   });
 
   it("never delivers more than was asked, from one TPC on", () => {
     fc.assert(
       fc.property(fc.double({ min: 2, max: 100, noNaN: true }), (asked) => {
-        const delivered = deliveredSmPct(profile, asked);
+        const delivered = deliveredSmPct(small, asked);
         expect(delivered).toBeLessThanOrEqual(asked + 1e-6);
         expect(delivered).toBeGreaterThan(asked - 100 / 54 - 1e-6);
       }),
@@ -70,7 +74,8 @@ describe("deliveredSmPct", () => {
 describe("step times", () => {
   const pct = fc.integer({ min: 5, max: 100 });
 
-  it("are never slower with a larger cap of one's own, whatever the other phase does", () => {
+  it.each(OVERLAP_RULES)("are never slower with a larger cap of one's own (%s)", (overlapRule) => {
+    const profile = withContention(small, { overlapRule });
     fc.assert(
       fc.property(
         pct,
@@ -97,20 +102,39 @@ describe("step times", () => {
     );
   });
 
-  it("divide overlapping caps without making or losing SMs", () => {
+  it.each(OVERLAP_RULES)("divide overlapping caps without making or losing SMs (%s)", (overlapRule) => {
+    const profile = withContention(small, { overlapRule });
     fc.assert(
       fc.property(pct, pct, (x, y) => {
         const split = { prefillSmPct: x, decodeSmPct: y };
         const prefill = shareInForce(profile, split, "prefill", true);
         const decode = shareInForce(profile, split, "decode", true);
         expect(prefill + decode).toBeCloseTo(Math.min(100, x + y) / 100, 9);
+        expect(prefill).toBeGreaterThan(0);
+        expect(decode).toBeGreaterThan(0);
         expect(shareInForce(profile, split, "prefill", false)).toBeCloseTo(x / 100, 9);
       }),
     );
   });
 
+  it.each([
+    ["constant", 100, 100, 70, 30],
+    ["by-cap", 100, 100, 70, 30],
+    ["proportional", 100, 100, 50, 50],
+    ["constant", 80, 100, 56, 44],
+    ["by-cap", 80, 100, 52.09, 47.91],
+    ["proportional", 80, 100, 44.44, 55.56],
+    ["by-cap", 60, 30, 60, 30],
+    ["proportional", 60, 30, 60, 30],
+  ] as const)("divide by the rule: %s of (%d, %d) is %d/%d", (overlapRule, x, y, prefill, decode) => {
+    const profile = withContention(small, { overlapRule, overlapToPrefill: 0.7 });
+    const split = { prefillSmPct: x, decodeSmPct: y };
+    expect(shareInForce(profile, split, "prefill", true) * 100).toBeCloseTo(prefill, 2);
+    expect(shareInForce(profile, split, "decode", true) * 100).toBeCloseTo(decode, 2);
+  });
+
   it("slow a large batch more than a small one, and not at all on the whole GPU", () => {
-    const curves = profile.prefill.smShare;
+    const curves = small.prefill.smShare;
     expect(slowdown(curves, 100, 1)).toBeCloseTo(1, 12);
     expect(slowdown(curves, 8192, 1)).toBeCloseTo(1, 12);
     expect(slowdown(curves, 100, 0.5)).toBeCloseTo((0.37 / 0.5 + 0.59) / 0.96, 9);
@@ -121,7 +145,7 @@ describe("step times", () => {
   it("leave host time alone", () => {
     const batch = { tokens: 1000, sumSq: 1e6 };
     const kernelMs = 8 + 60 + 1;
-    expect(prefillStepMs(profile, batch, 1, false)).toBeCloseTo(kernelMs + 15, 9);
-    expect(prefillStepMs(profile, batch, 1, true)).toBeCloseTo(kernelMs * 1.05 + 15, 9);
+    expect(prefillStepMs(small, batch, 1, false)).toBeCloseTo(kernelMs + 15, 9);
+    expect(prefillStepMs(small, batch, 1, true)).toBeCloseTo(kernelMs * 1.05 + 15, 9);
   });
 });

@@ -1,4 +1,5 @@
 import { Fields, refuse } from "./input-check.js";
+import { parseGrid, type KernelFit, type StepGrid } from "./step-grid.js";
 
 /**
  * What a GPU and an engine cost: step times in milliseconds at all SMs, alone on the GPU.
@@ -10,6 +11,12 @@ export interface Profile {
   readonly name: string;
   /** Where the numbers come from, in words. */
   readonly sources: string;
+  /**
+   * GPUs of the tensor-parallel group that serves as one instance; default 1. Step times and kvTotalTokens
+   * are the group's, smCount is one GPU's: all ranks run every iteration together on the same split, because
+   * each layer waits for all of them (semi-PD §4.5). Report rates per GPU: see perGpu.
+   */
+  readonly gpus?: number;
   readonly smCount: number;
   /** SMs come in TPCs of this many; a cap is delivered in whole TPCs. */
   readonly smPerTpc: number;
@@ -27,9 +34,11 @@ export interface Profile {
 
 export interface PhaseCost {
   /** [p0, p1, p2] or [d0, d1, d2], milliseconds. */
-  readonly kernelMs: readonly [number, number, number];
+  readonly kernelMs: KernelFit;
   readonly engineMs: number;
   readonly smShare: SmShareCurves;
+  /** Measured kernel times; where there is one, `kernelMs` only tells how it goes on beyond its edges. */
+  readonly grid?: StepGrid;
 }
 
 /**
@@ -57,6 +66,16 @@ export interface Contention {
   readonly prefillByDecode: number;
   /** The part of overlapping caps that goes to prefill, 0.1..0.9; its kernels bring more thread blocks. */
   readonly overlapToPrefill: number;
+  /** How overlapping caps are divided; see shareInForce. Default "constant". */
+  readonly overlapRule?: OverlapRule;
+}
+
+export const OVERLAP_RULES = ["constant", "proportional", "by-cap"] as const;
+export type OverlapRule = (typeof OVERLAP_RULES)[number];
+
+/** The same profile under other assumptions about contention: nothing public measures them, so runs sweep them. */
+export function withContention(profile: Profile, change: Partial<Contention>): Profile {
+  return { ...profile, contention: { ...profile.contention, ...change } };
 }
 
 /**
@@ -68,6 +87,7 @@ export function parseProfile(value: unknown, where: string): Profile {
   fields.only([
     "name",
     "sources",
+    "gpus",
     "smCount",
     "smPerTpc",
     "prefill",
@@ -79,10 +99,11 @@ export function parseProfile(value: unknown, where: string): Profile {
     "maxBatchedTokens",
   ]);
   const contention = fields.object("contention");
-  contention.only(["decodeByPrefill", "prefillByDecode", "overlapToPrefill"]);
+  contention.only(["decodeByPrefill", "prefillByDecode", "overlapToPrefill", "overlapRule"]);
   const profile: Profile = {
     name: fields.text("name"),
     sources: fields.text("sources"),
+    gpus: fields.has("gpus") ? fields.integer("gpus", 1, 64) : 1,
     smCount: fields.integer("smCount", 1, 1024),
     smPerTpc: fields.integer("smPerTpc", 1, 64),
     prefill: parsePhaseCost(fields.object("prefill"), ["p0", "p1", "p2"]),
@@ -91,6 +112,9 @@ export function parseProfile(value: unknown, where: string): Profile {
       decodeByPrefill: contention.number("decodeByPrefill", 0, 10),
       prefillByDecode: contention.number("prefillByDecode", 0, 10),
       overlapToPrefill: contention.number("overlapToPrefill", 0.1, 0.9),
+      overlapRule: contention.has("overlapRule")
+        ? contention.choice("overlapRule", OVERLAP_RULES)
+        : "constant",
     },
     kvBlockTokens: fields.integer("kvBlockTokens", 1, 4096),
     kvTotalTokens: fields.integer("kvTotalTokens", 1, 1e9),
@@ -107,7 +131,7 @@ export function parseProfile(value: unknown, where: string): Profile {
 }
 
 function parsePhaseCost(fields: Fields, names: readonly [string, string, string]): PhaseCost {
-  fields.only(["kernelMs", "engineMs", "smShare"]);
+  fields.only(["kernelMs", "engineMs", "smShare", "grid"]);
   const kernel = fields.object("kernelMs");
   kernel.only(names);
   const curves = fields.object("smShare");
@@ -117,13 +141,15 @@ function parsePhaseCost(fields: Fields, names: readonly [string, string, string]
   if (large.size <= small.size)
     refuse(fields.where, `${fields.path}.smShare.large.size`, "must exceed small.size");
   const [constant, linear, quadratic] = names;
+  // The constant is positive: an iteration that takes no time would never let the clock advance.
+  const kernelMs: KernelFit = [
+    kernel.number(constant, 0.001, 1e4),
+    kernel.number(linear, 0, 1e3),
+    kernel.number(quadratic, 0, 1),
+  ];
   return {
-    // The constant is positive: an iteration that takes no time would never let the clock advance.
-    kernelMs: [
-      kernel.number(constant, 0.001, 1e4),
-      kernel.number(linear, 0, 1e3),
-      kernel.number(quadratic, 0, 1),
-    ],
+    kernelMs,
+    ...(fields.has("grid") && { grid: parseGrid(fields, "grid", kernelMs) }),
     engineMs: fields.number("engineMs", 0, 1e4),
     smShare: { small, large },
   };

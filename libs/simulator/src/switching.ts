@@ -107,6 +107,15 @@ export class Switching {
     return target.allocation.generation;
   }
 
+  copy(): Switching {
+    const copy = new Switching(this.#steady);
+    copy.#target = this.#target;
+    copy.#prepared = this.#prepared;
+    copy.#runs.prefill = this.#runs.prefill;
+    copy.#runs.decode = this.#runs.decode;
+    return copy;
+  }
+
   get #committed(): GeneratedAllocation {
     return this.#target?.allocation ?? this.#steady;
   }

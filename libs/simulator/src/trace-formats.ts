@@ -59,13 +59,16 @@ export function parseLengthsCsv(text: string, file: string): Lengths[] {
   }));
 }
 
-interface CsvRow {
+export interface CsvRow {
   readonly cells: readonly string[];
   readonly where: string;
 }
 
-/** Plain CSV: none of these sources quotes a cell. */
-function splitCsv(text: string, file: string): { columns: readonly string[]; rows: readonly CsvRow[] } {
+/** Plain CSV: none of these sources quotes a cell. Throws SimulatorInputError with the line. */
+export function splitCsv(
+  text: string,
+  file: string,
+): { columns: readonly string[]; rows: readonly CsvRow[] } {
   let columns: readonly string[] | null = null;
   const rows: CsvRow[] = [];
   for (const [index, line] of linesOf(text, file)) {
@@ -92,7 +95,8 @@ function linesOf(text: string, file: string): [number, string][] {
   return filled;
 }
 
-function columnOf(columns: readonly string[], names: readonly string[], file: string): number {
+/** Index of the first column that has one of `names`. Throws SimulatorInputError. */
+export function columnOf(columns: readonly string[], names: readonly string[], file: string): number {
   const index = columns.findIndex((column) => names.includes(column));
   if (index < 0) refuse(`${file}:1`, "", `needs a column ${names.join(" or ")}, has ${columns.join(", ")}`);
   return index;

@@ -17,7 +17,7 @@ export interface Snapshot {
   readonly gauges: SnapshotGauges;
 }
 
-export interface SnapshotCounters {
+export interface SnapshotCounters extends WorkCounters {
   /** Requests that finished; the prompt tokens of those, and all output tokens generated. */
   readonly finished: number;
   readonly promptTokens: number;
@@ -30,11 +30,41 @@ export interface SnapshotCounters {
   readonly decodeBusyMs: number | null;
 }
 
-export interface SnapshotGauges {
+/** Of what core's WindowWork is made. All null with an engine that tells latencies only. */
+export interface WorkCounters {
+  /** Sum of the squared prompt lengths of the requests that arrived, tokens^2. */
+  readonly promptTokensSq: number | null;
+  /** Output tokens of the requests that finished. */
+  readonly finishedOutputTokens: number | null;
+  /** Iterations that ended; the prompt tokens, or the sequences, that they carried. */
+  readonly prefillBatches: number | null;
+  readonly prefillTokens: number | null;
+  readonly decodeSteps: number | null;
+  readonly decodeSequences: number | null;
+  /** Context tokens of the decode batch times the milliseconds that it ran. */
+  readonly decodeContextTokenMs: number | null;
+  /** Time in which both phases ran; time in which one did, times the share of the GPU that it had. */
+  readonly overlapMs: number | null;
+  readonly prefillGpuMs: number | null;
+  readonly decodeGpuMs: number | null;
+}
+
+export interface SnapshotGauges extends WorkGauges {
   readonly waiting: number | null;
   readonly running: number | null;
   readonly kvTotalTokens: number | null;
   readonly kvUsedTokens: number | null;
+}
+
+export interface WorkGauges {
+  readonly prefillWaitingTokens: number | null;
+  /** How long the first request in the prefill queue has waited since it arrived. */
+  readonly oldestWaitMs: number | null;
+  /** Requests that are prefilled and wait for a place in the decode batch. */
+  readonly decodeWaiting: number | null;
+  /** The engine's own limits: sequences in a decode iteration, prompt tokens in a prefill iteration. */
+  readonly maxSequences: number | null;
+  readonly maxBatchTokens: number | null;
 }
 
 /** Reads an engine's metrics. */

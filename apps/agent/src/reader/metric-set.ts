@@ -14,17 +14,23 @@ export function sumOf(
   exposition: Exposition,
   name: string,
   only: (labels: Sample["labels"]) => boolean = () => true,
+  most: number = Number.MAX_SAFE_INTEGER,
 ): number | null {
   const samples = exposition.get(name)?.filter((sample) => isFirstRank(sample) && only(sample.labels));
   if (!samples || samples.length === 0) return null;
   let sum = 0;
-  for (const { value } of samples) sum += checked(name, value);
+  for (const { value } of samples) sum += checked(name, value, most);
   return sum;
 }
 
-function checked(name: string, value: number): number {
-  if (Number.isFinite(value) && value >= 0 && value <= Number.MAX_SAFE_INTEGER) return value;
-  throw new ReadError("malformed", `${name} must be 0..2^53, got ${value}`);
+function checked(name: string, value: number, most: number = Number.MAX_SAFE_INTEGER): number {
+  if (Number.isFinite(value) && value >= 0 && value <= most) return value;
+  const bound = most === Number.MAX_SAFE_INTEGER ? "2^53" : String(most);
+  throw new ReadError("malformed", `${name} must be 0..${bound}, got ${value}`);
+}
+
+export function inMs(seconds: number | null): number | null {
+  return seconds === null ? null : seconds * 1_000;
 }
 
 /**

@@ -1,13 +1,14 @@
 /**
  * SGLang's metrics (`--enable-metrics`; names as of metrics_collector.py @44cedc2), and the extras of
- * engine-sim where it exposes them: its clock, arrivals, TPOT per request and busy time per phase.
+ * engine-sim where it exposes them: its clock, arrivals, TPOT per request, busy time per phase and work.
  */
 import type { Clock } from "../clock.js";
 import type { EngineReader, Snapshot, SnapshotCounters } from "./engine-reader.js";
 import { ReadError } from "./engine-reader.js";
 import { type Exposition, parseExposition } from "./exposition.js";
-import { histogramOf, sumOf } from "./metric-set.js";
+import { histogramOf, inMs, sumOf } from "./metric-set.js";
 import { fetchText } from "./fetch-text.js";
+import { readWorkCounters, readWorkGauges } from "./work-reader.js";
 
 /** SGLang with every histogram on exposes some 200 KB; ten thousand label sets still fit. */
 export const MAX_BODY_BYTES = 10_000_000;
@@ -69,7 +70,12 @@ export function sglangSnapshot(
     counters,
     ttft,
     tpot,
-    gauges: { waiting: sumOf(exposition, "sglang:num_queue_reqs"), running, ...readKv(exposition) },
+    gauges: {
+      waiting: sumOf(exposition, "sglang:num_queue_reqs"),
+      running,
+      ...readKv(exposition),
+      ...readWorkGauges(exposition),
+    },
   };
 }
 
@@ -92,14 +98,11 @@ function readCounters(exposition: Exposition): SnapshotCounters {
     preemptions: sumOf(exposition, "sglang:num_retracted_requests_total"),
     prefillBusyMs: inMs(busyS("prefill")),
     decodeBusyMs: inMs(busyS("decode")),
+    ...readWorkCounters(exposition),
   };
 }
 
 function readKv(exposition: Exposition): { kvTotalTokens: number | null; kvUsedTokens: number | null } {
   const kvTotalTokens = sumOf(exposition, "sglang:max_total_num_tokens");
   return { kvTotalTokens, kvUsedTokens: sumOf(exposition, "sglang:num_used_tokens") };
-}
-
-function inMs(seconds: number | null): number | null {
-  return seconds === null ? null : seconds * 1_000;
 }

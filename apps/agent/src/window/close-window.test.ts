@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { checkWindow } from "@fulcrum/core/signal/window.js";
 import { window as windowSchema } from "@fulcrum/contracts/windows.js";
-import type { Snapshot } from "../reader/engine-reader.js";
+import type { Snapshot, WorkCounters } from "../reader/engine-reader.js";
 import { closeWindow, type Edge, type Mark } from "./close-window.js";
 
 interface Change {
@@ -16,6 +16,19 @@ interface Change {
 }
 
 const BOUNDS = [100, 300];
+
+const NO_WORK: WorkCounters = {
+  promptTokensSq: null,
+  finishedOutputTokens: null,
+  prefillBatches: null,
+  prefillTokens: null,
+  decodeSteps: null,
+  decodeSequences: null,
+  decodeContextTokenMs: null,
+  overlapMs: null,
+  prefillGpuMs: null,
+  decodeGpuMs: null,
+};
 
 function edge(change: Change = {}, mark: Mark = { generation: 3, bootId: "a" }): Edge {
   return {
@@ -37,9 +50,21 @@ function edge(change: Change = {}, mark: Mark = { generation: 3, bootId: "a" }):
         preemptions: null,
         prefillBusyMs: null,
         decodeBusyMs: null,
+        ...NO_WORK,
         ...change.counters,
       },
-      gauges: { waiting: 2, running: 3, kvTotalTokens: null, kvUsedTokens: null, ...change.gauges },
+      gauges: {
+        waiting: 2,
+        running: 3,
+        kvTotalTokens: null,
+        kvUsedTokens: null,
+        prefillWaitingTokens: null,
+        oldestWaitMs: null,
+        decodeWaiting: null,
+        maxSequences: null,
+        maxBatchTokens: null,
+        ...change.gauges,
+      },
     },
   };
 }
@@ -154,6 +179,128 @@ describe("a window", () => {
   });
 });
 
+describe("the work of a window", () => {
+  const counted = {
+    promptTokensSq: 1e12,
+    finishedOutputTokens: 400,
+    prefillBatches: 7,
+    prefillTokens: 900,
+    decodeSteps: 100,
+    decodeSequences: 5_000,
+    decodeContextTokenMs: 3e9,
+    overlapMs: 50,
+    prefillGpuMs: 60,
+    decodeGpuMs: 700,
+    decodeBusyMs: 1_000,
+  };
+  const workOf = (counters: Partial<Snapshot["counters"]>, gauges: Change["gauges"] = {}) =>
+    windowOf(
+      edge({ engineClockMs: 1_000, counters: counted }),
+      edge({ ...later, engineClockMs: 3_000, counters: { ...counted, ...counters }, gauges }),
+    ).work;
+
+  test("is what grew, means over steps and over decode's busy time, and shares of the engine's time", () => {
+    const grown = {
+      promptTokensSq: 1e12 + 90_000,
+      finishedOutputTokens: 700,
+      prefillBatches: 9,
+      prefillTokens: 1_300,
+      decodeSteps: 140,
+      // 30 steps of 50 sequences and 10 of 90.
+      decodeSequences: 5_000 + 30 * 50 + 10 * 90,
+      // 800 ms at 40,000 context tokens, 400 ms at 70,000.
+      decodeContextTokenMs: 3e9 + 800 * 40_000 + 400 * 70_000,
+      decodeBusyMs: 1_000 + 1_200,
+      overlapMs: 150,
+      prefillGpuMs: 260,
+      decodeGpuMs: 1_700,
+    };
+    const gauges = {
+      prefillWaitingTokens: 800,
+      oldestWaitMs: 45.5,
+      decodeWaiting: 2,
+      maxSequences: 256,
+      maxBatchTokens: 8_192,
+    };
+    expect(workOf(grown, gauges)).toEqual({
+      promptTokensSq: 90_000,
+      maxPromptTokens: null,
+      finishedOutputTokens: 300,
+      prefillBatches: 2,
+      prefillTokens: 400,
+      decodeSteps: 40,
+      decodeStepMeanMs: 30,
+      decodeBatchMean: 60,
+      decodeContextMean: 50_000,
+      overlapShare: 0.05,
+      prefillGpuShare: 0.1,
+      decodeGpuShare: 0.5,
+      ...gauges,
+    });
+  });
+
+  test("without an iteration counts none, and has no mean of nothing", () => {
+    expect(workOf({})).toMatchObject({
+      decodeSteps: 0,
+      decodeStepMeanMs: null,
+      decodeBatchMean: null,
+      decodeContextMean: null,
+      decodeGpuShare: 0,
+    });
+  });
+
+  test("of an engine that tells latencies only is null, and of one that counts iterations just that", () => {
+    expect(windowOf(edge(), edge(later)).work).toBeNull();
+    const from = edge({ counters: { decodeSteps: 10 } });
+    const window = windowOf(from, edge({ ...later, counters: { decodeSteps: 42, prefillTokens: 128 } }));
+    expect(window.work).toMatchObject({
+      decodeSteps: 32,
+      // Exposed once it was used: began at 0.
+      prefillTokens: 128,
+      decodeStepMeanMs: null,
+      overlapShare: null,
+    });
+  });
+
+  test("in windows in a row adds up, however its iterations are cut", () => {
+    const gauge = fc.nat(1_000);
+    const cut = fc.record({ steps: fc.nat(40), sequences: fc.nat(64), busyMs: fc.nat(1_000), gauge });
+    fc.assert(
+      fc.property(fc.array(cut, { minLength: 1, maxLength: 10 }), (cuts) => {
+        let last = edge({ engineClockMs: 0, counters: { ...counted } });
+        const start = last;
+        const sums = { steps: 0, ms: 0, sequences: 0 };
+        for (const { steps, sequences, busyMs, gauge } of cuts) {
+          const was = last.snapshot.counters;
+          const to = edge({
+            atMs: last.snapshot.atMs + 1_000,
+            engineClockMs: (last.snapshot.engineClockMs ?? 0) + 1_000,
+            gauges: { oldestWaitMs: gauge },
+            counters: {
+              ...was,
+              decodeSteps: (was.decodeSteps ?? 0) + steps,
+              decodeSequences: (was.decodeSequences ?? 0) + steps * sequences,
+              decodeBusyMs: (was.decodeBusyMs ?? 0) + (steps > 0 ? busyMs : 0),
+            },
+          });
+          const window = windowOf(last, to);
+          expect(windowSchema.safeParse({ seq: 1, ...window }).success).toBe(true);
+          const { decodeSteps, decodeStepMeanMs, decodeBatchMean } = window.work ?? {};
+          sums.steps += decodeSteps ?? 0;
+          sums.ms += (decodeSteps ?? 0) * (decodeStepMeanMs ?? 0);
+          sums.sequences += (decodeSteps ?? 0) * (decodeBatchMean ?? 0);
+          last = to;
+        }
+        const grown = (key: keyof Snapshot["counters"]) =>
+          (last.snapshot.counters[key] ?? 0) - (start.snapshot.counters[key] ?? 0);
+        expect(sums.steps).toBe(grown("decodeSteps"));
+        expect(sums.ms).toBeCloseTo(grown("decodeBusyMs"), 6);
+        expect(sums.sequences).toBeCloseTo(grown("decodeSequences"), 6);
+      }),
+    );
+  });
+});
+
 describe("no window", () => {
   test.each<[string, Change, Change, string]>([
     ["a counter fell", {}, { counters: { finished: 3 } }, "finished"],
@@ -162,6 +309,7 @@ describe("no window", () => {
     ["the buckets changed", {}, { tpot: { boundsMs: [25], counts: [9, 9], sumMs: 9e3 } }, "tpot"],
     ["a histogram went away", {}, { tpot: null }, "tpot"],
     ["the engine's clock went back", { engineClockMs: 50 }, { engineClockMs: 20 }, "engineClockMs"],
+    ["a counter of work fell", { counters: { overlapMs: 70 } }, { counters: { overlapMs: 3 } }, "overlapMs"],
     [
       "a counter in use went away",
       { counters: { arrivals: 5 } },

@@ -7,6 +7,8 @@
 import type { Histogram, Window } from "@fulcrum/core/nouns.js";
 import { emptyHistogram, sameBounds, subtractHistograms } from "@fulcrum/core/signal/histogram.js";
 import type { Snapshot, SnapshotCounters } from "../reader/engine-reader.js";
+import { difference, share } from "./growth.js";
+import { windowWork } from "./window-work.js";
 
 /** What the driver said around a scrape. */
 export interface Mark {
@@ -76,6 +78,7 @@ export function closeWindow(from: Edge, to: Edge): Closed {
         prefillShare: share(before.counters.prefillBusyMs, after.counters.prefillBusyMs, durationMs),
         decodeShare: share(before.counters.decodeBusyMs, after.counters.decodeBusyMs, durationMs),
       },
+      work: windowWork(before, after, durationMs),
     },
   };
 }
@@ -145,14 +148,4 @@ function meanPrompt(before: SnapshotCounters, after: SnapshotCounters): number {
   const finished = after.finished - before.finished;
   if (finished > 0) return (after.promptTokens - before.promptTokens) / finished;
   return after.finished > 0 ? after.promptTokens / after.finished : 0;
-}
-
-/** A counter that appears in the window began at 0: Prometheus clients expose a series once it is used. */
-function difference(before: number | null, after: number | null): number | null {
-  return after === null ? null : after - (before ?? 0);
-}
-
-function share(beforeMs: number | null, afterMs: number | null, durationMs: number): number | null {
-  const busyMs = difference(beforeMs, afterMs);
-  return busyMs === null ? null : Math.min(1, busyMs / durationMs);
 }

@@ -1,3 +1,4 @@
+import { DEFAULT_POLICY, POLICY_NAMES } from "@fulcrum/contracts/pools.js";
 import { Option, type Command } from "commander";
 import type { PolicyName } from "@fulcrum/core/nouns.js";
 import { usageError } from "../failure.js";
@@ -15,9 +16,7 @@ export function addDecide(program: Command, io: Io): void {
         `fulcrum decide --policy feedback --params '{"stepPct":3}' < observations.ndjson`,
       ],
       options: [
-        new Option("--policy <name>", "feedback or static")
-          .choices(["feedback", "static"])
-          .default("feedback"),
+        new Option("--policy <name>", "the policy to run").choices(POLICY_NAMES).default(DEFAULT_POLICY),
         new Option("--params <json>", "parameters of the policy, over its defaults").argParser(jsonObject),
         new Option("--guards <json>", "guards, over their defaults").argParser(jsonObject),
       ],

@@ -102,7 +102,8 @@ describe("a pool from options", () => {
     [{ policy: "static" }, "--split"],
     [{ policy: "feedback", split: [80, 100] as const }, "--policy static"],
     [{ kvQuota: 50 }, "--policy static"],
-    [{ policy: "static", split: [80, 100] as const, param: { stepPct: 2 } }, "--param is for the feedback"],
+    [{ policy: "static", split: [80, 100] as const, param: { stepPct: 2 } }, "--param is not for the static"],
+    [{ policy: "search", split: [80, 100] as const }, "--policy static"],
   ])("refuses %j", (options, want) => expect(() => poolFields(options)).toThrow(want));
 
   it("takes a YAML file with options over it, guards and limits name by name", () => {
@@ -132,11 +133,11 @@ describe("a pool from options", () => {
     expect(() => poolInputOf("a", { ttftMs: 1, tpotMs: 1 })).toThrow("--model");
   });
 
-  it("keeps limits and feedback parameters that a change does not name", () => {
-    const pool = {
-      limits: { minSmPct: 10 },
-      policy: { name: "feedback", params: { stepPct: 5, maxSteps: 3 } },
-    } as unknown as Parameters<typeof keptBeside>[0];
+  const poolWith = (policy: object) =>
+    ({ limits: { minSmPct: 10 }, policy }) as unknown as Parameters<typeof keptBeside>[0];
+
+  it("keeps limits and parameters that a change does not name", () => {
+    const pool = poolWith({ name: "feedback", params: { stepPct: 5, maxSteps: 3 } });
     expect(
       keptBeside(pool, { limits: { maxSmPct: 90 }, policy: { name: "feedback", params: { stepPct: 2 } } }),
     ).toEqual({
@@ -144,6 +145,28 @@ describe("a pool from options", () => {
       policy: { name: "feedback", params: { stepPct: 2, maxSteps: 3 } },
     });
     expect(keptBeside(pool, { mode: "observe" })).toEqual({ mode: "observe" });
+  });
+
+  it("takes --param alone for the policy that the pool has, and for the default one of a new pool", () => {
+    const fields = poolFields({ param: { minGainShare: 0.02 } });
+    const search = poolWith({ name: "search", params: { minGainShare: 0.01, moveKvQuota: true } });
+    expect(keptBeside(search, fields)["policy"]).toEqual({
+      name: "search",
+      params: { minGainShare: 0.02, moveKvQuota: true },
+    });
+    expect(() => keptBeside(poolWith({ name: "static", params: {} }), fields)).toThrow("--param is not for");
+    const body = poolInputOf("a", { model: "m", ttftMs: 1, tpotMs: 1, param: { minGainShare: 0.02 } });
+    expect(body.policy).toEqual({ name: "search", params: { minGainShare: 0.02 } });
+    const fromFile = { policy: { name: "semi-pd", params: { stepPct: 4 } } };
+    expect(mergedFields(fromFile, poolFields({ param: { maxSteps: 2 } }))["policy"]).toEqual({
+      name: "semi-pd",
+      params: { stepPct: 4, maxSteps: 2 },
+    });
+  });
+
+  it("starts another policy from its own defaults, not from the parameters of the one before", () => {
+    const pool = poolWith({ name: "feedback", params: { stepPct: 9 } });
+    expect(keptBeside(pool, poolFields({ policy: "semi-pd" }))["policy"]).toEqual({ name: "semi-pd" });
   });
 });
 

@@ -1,5 +1,6 @@
 /** What a person writes about a pool, on the command line or in a YAML file, as the API's body. */
 import { readFileSync } from "node:fs";
+import { DEFAULT_POLICY, POLICY_NAMES } from "@fulcrum/contracts/pools.js";
 import { Option } from "commander";
 import { parse, YAMLParseError } from "yaml";
 import { usageError } from "../failure.js";
@@ -29,16 +30,19 @@ export function poolOptions(): Option[] {
     new Option("-f, --file <pool.yaml>", "read the pool from a YAML file; options given besides it win"),
     new Option("--model <name>", "the model that its instances serve"),
     new Option("--mode <mode>", "observe, recommend or enforce").choices(["observe", "recommend", "enforce"]),
-    new Option("--policy <name>", "feedback or static").choices(["feedback", "static"]),
+    new Option("--policy <name>", `how the split is chosen; a new pool has ${DEFAULT_POLICY}`).choices(
+      POLICY_NAMES,
+    ),
     new Option("--split <x,y>", "static: the caps of prefill and decode, percent of the SMs").argParser(
       splitOf,
     ),
     new Option("--kv-quota <pct>", "static: share of the KV blocks prefill may fill").argParser(
       numberIn(1, 100),
     ),
-    new Option("--param <name=value>", "a parameter of the feedback policy; may be repeated").argParser(
-      pairOf,
-    ),
+    new Option(
+      "--param <name=value>",
+      "a parameter of the policy, such as stepPct=3; may be repeated",
+    ).argParser(pairOf),
     new Option("--guard <name=value>", "a guard, such as dwellMs=30000; may be repeated").argParser(pairOf),
     new Option("--limit <name=value>", "a limit, such as minSmPct=20; may be repeated").argParser(pairOf),
     new Option("--control-interval-ms <ms>", "how often an instance is decided on").argParser(
@@ -67,14 +71,34 @@ export function poolFields(options: PoolOptions): Json {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }
 
-/** The file's fields with the options' over them; guards and limits are merged name by name. */
+/**
+ * The file's fields with the options' over them; guards and limits are merged name by name, and so are the
+ * parameters of the file's policy where the options name none.
+ */
 export function mergedFields(file: Json, options: Json): Json {
   const merged: Json = { ...file, ...options };
   for (const key of ["guards", "limits"]) {
     if (isRecord(file[key]) && isRecord(options[key])) merged[key] = { ...file[key], ...options[key] };
   }
+  if (isRecord(file["policy"]) && isRecord(options["policy"]) && options["policy"]["name"] === undefined) {
+    merged["policy"] = withParams(file["policy"], options["policy"]);
+  }
   return merged;
 }
+
+/**
+ * The parameters of `change` over those of `policy`, whose name it keeps.
+ * @throws CliFailure (usage) when that is the static policy, which has none to give one by one
+ */
+export function withParams(policy: Json, change: Json): Json {
+  if (policy["name"] === "static") throw usageError(STATIC_PARAMS);
+  return {
+    ...policy,
+    params: { ...(policy["params"] as object | undefined), ...(change["params"] as object) },
+  };
+}
+
+const STATIC_PARAMS = "--param is not for the static policy, which takes --split and --kv-quota";
 
 /** @throws CliFailure (usage) naming the file and the line when it cannot be read as a YAML mapping. */
 export function readPoolFile(file: string): Json {
@@ -101,14 +125,15 @@ function readText(file: string): string {
   }
 }
 
+/** Without `name` where only parameters are given: they are for the policy that the pool has. */
 function policyField(options: PoolOptions): unknown {
   const { policy, split, kvQuota, param } = options;
-  if (policy === undefined && split === undefined && kvQuota === undefined && param === undefined)
-    return undefined;
-  const name = policy ?? (split === undefined ? "feedback" : "static");
+  if (policy === undefined && split === undefined && kvQuota === undefined) {
+    return param === undefined ? undefined : { params: param };
+  }
+  const name = policy ?? (split === undefined ? undefined : "static");
   if (name === "static") {
-    if (param !== undefined)
-      throw usageError("--param is for the feedback policy; static takes --split and --kv-quota");
+    if (param !== undefined) throw usageError(STATIC_PARAMS);
     if (split === undefined) throw usageError("the static policy needs --split, such as --split 80,100");
     const [prefillSmPct, decodeSmPct] = split;
     const allocation = { split: { prefillSmPct, decodeSmPct }, kvQuotaPct: kvQuota ?? 100 };

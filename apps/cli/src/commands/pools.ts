@@ -1,4 +1,5 @@
-import type { Pool } from "@fulcrum/contracts/pools.js";
+import { DEFAULT_POLICY, type Pool } from "@fulcrum/contracts/pools.js";
+import { isRecord } from "@fulcrum/core/signal/fault.js";
 import type { Command } from "commander";
 import { Refusal, type ApiBody, type ApiClient } from "../api/client.js";
 import { failed, usageError } from "../failure.js";
@@ -7,7 +8,14 @@ import { pairsText, tableText } from "../text/table.js";
 import { ageWords, agoOf, allocationWords, durationWords, sloWords, trimmed } from "../text/words.js";
 import { apiCommand, given, groupCommand } from "./command.js";
 import { changedSlo, isSloChange, newSlo, sloOptions, type SloOptions } from "./slo-options.js";
-import { mergedFields, poolFields, poolOptions, readPoolFile, type PoolOptions } from "./pool-options.js";
+import {
+  mergedFields,
+  poolFields,
+  poolOptions,
+  readPoolFile,
+  withParams,
+  type PoolOptions,
+} from "./pool-options.js";
 
 export function addPools(program: Command, io: Io): void {
   const group = groupCommand(
@@ -99,6 +107,9 @@ export function poolInputOf(
   if (name !== undefined) fields["name"] = name;
   if (fields["name"] === undefined) throw usageError("give the pool a name: fulcrum pools create NAME …");
   if (fields["model"] === undefined) throw usageError("a new pool needs --model");
+  const policy = fields["policy"];
+  if (isRecord(policy) && policy["name"] === undefined)
+    fields["policy"] = { ...policy, name: DEFAULT_POLICY };
   if (fields["slo"] === undefined) fields["slo"] = newSlo(options);
   else if (isSloChange(options)) fields["slo"] = changedSlo(fields["slo"] as Pool["slo"], options);
   return fields as unknown as ApiBody<"createPool">;
@@ -129,10 +140,10 @@ async function setPool(api: ApiClient, io: Io, pool: string, options: PoolOption
 export function keptBeside(pool: Pool, fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const patch: Record<string, unknown> = { ...fields };
   if (patch["limits"] !== undefined) patch["limits"] = { ...pool.limits, ...(patch["limits"] as object) };
-  const policy = patch["policy"] as { name?: unknown; params?: object } | undefined;
-  if (policy?.name === "feedback" && pool.policy.name === "feedback") {
-    patch["policy"] = { name: "feedback", params: { ...pool.policy.params, ...policy.params } };
-  }
+  const policy = patch["policy"];
+  if (!isRecord(policy)) return patch;
+  const same = policy["name"] === pool.policy.name && pool.policy.name !== "static";
+  if (same || policy["name"] === undefined) patch["policy"] = withParams({ ...pool.policy }, policy);
   return patch;
 }
 
@@ -186,6 +197,11 @@ function poolTable(pools: readonly Pool[], io: Io): string {
   );
 }
 
+/** Text as it is, everything else as JSON: a prior is an object. */
+function wordOf(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
 function policyWords({ policy }: Pool): string {
   return policy.name === "static" ? `static ${allocationWords(policy.params.allocation)}` : policy.name;
 }
@@ -193,7 +209,7 @@ function policyWords({ policy }: Pool): string {
 function poolText(pool: Pool, nowMs: number): string {
   const values = (record: object) =>
     Object.entries(record)
-      .map(([name, value]) => `${name}=${typeof value === "number" ? trimmed(value, 3) : String(value)}`)
+      .map(([name, value]) => `${name}=${typeof value === "number" ? trimmed(value, 3) : wordOf(value)}`)
       .join(" ");
   const { policy } = pool;
   return pairsText([

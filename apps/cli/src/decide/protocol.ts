@@ -6,6 +6,7 @@ import type { Allocation, Histogram, Limits, SloTarget } from "@fulcrum/core/nou
 import { UNCONTROLLED } from "@fulcrum/core/nouns.js";
 import { finiteOrNull, isRecord } from "@fulcrum/core/signal/fault.js";
 import { coarsen } from "./coarsen.js";
+import { readWork, type SeenWork } from "./read-work.js";
 
 /** A line that cannot be used; the message names the field. */
 export class LineError extends Error {
@@ -47,6 +48,7 @@ export interface Observation {
   readonly kvTotalTokens: number | null;
   readonly kvUsedTokens: number | null;
   readonly preemptions: number | null;
+  readonly work: SeenWork;
 }
 
 export interface AllocationFields {
@@ -103,6 +105,8 @@ export function readObservation(line: Record<string, unknown>, hello: Hello): Ob
   const queue = record(line.queue);
   const kv = record(line.kv);
   const lastSwitchS = finiteOrNull(line.lastSwitchT);
+  const decoded = finiteOrNull(decode.tokens);
+  const generated = decoded === null ? null : count(decoded) + count(prefill.firstTokens);
   return {
     idx: finiteOrNull(line.idx),
     endMs: milliseconds(endS),
@@ -115,8 +119,8 @@ export function readObservation(line: Record<string, unknown>, hello: Hello): Ob
     arrivals: count(arrivals.count),
     promptTokens: count(arrivals.promptTokens),
     finished: count(decode.finished),
-    // What the finished requests put out, where it is told: divided by their number it is the mean answer.
-    outputTokens: count(decode.outputTokensFinished ?? decode.tokens),
+    // What was generated in the window, by prefill and by decode; where that is not told, by those that finished.
+    outputTokens: generated === null ? count(decode.outputTokensFinished) : generated,
     ttft: readHistogram(prefill.ttftHist, prefill.ttft, hello, "prefill.ttftHist"),
     tpot: readHistogram(decode.tpotHist, decode.tpot, hello, "decode.tpotHist"),
     prefillBusyShare: shareOrNull(prefill.busyFrac),
@@ -126,6 +130,7 @@ export function readObservation(line: Record<string, unknown>, hello: Hello): Ob
     kvTotalTokens: finiteOrNull(kv.totalTokens),
     kvUsedTokens: finiteOrNull(kv.usedTokens),
     preemptions: finiteOrNull(kv.preemptions),
+    work: readWork(line),
   };
 }
 

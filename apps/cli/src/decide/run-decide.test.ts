@@ -217,6 +217,13 @@ test.each([1, 2, 5, 10, 30, 60])(
   },
 );
 
+test("work that makes no sense changes no answer and spoils no window", async () => {
+  const garbage = { decode: { ...observation({ idx: 1 }).decode, steps: -4, gpuFrac: "all", ctxMean: 1e99 } };
+  const { answers, notes } = await drive([hello, ...ideal(2, { over: garbage })]);
+  expect(answers.at(-1)?.reason).toBe("BOTH_MET");
+  expect(notes).toEqual([]);
+});
+
 test("times that binary cannot hold still meet: window ends where the next one starts", async () => {
   const lines = [0, 1, 2, 3].map((i) =>
     observation({ idx: i + 1, windowS: 5.1, over: i === 3 ? {} : { lastSwitchT: 10.2 } }),
@@ -296,9 +303,28 @@ describe("the static policy", () => {
   });
 });
 
+const untyped = (options: object) => options as Partial<DecideOptions>;
+
 test.each([
   { options: { params: { stepPct: -1 } }, want: /policy\.params\.stepPct is -1/ },
   { options: { guards: { maxStepPct: 400 } }, want: /guards\.maxStepPct is 400/ },
+  {
+    options: untyped({ params: { stepPtc: 3 } }),
+    want: /policy\.params\.stepPtc is not a parameter of the feedback policy\. Did you mean stepPct\?/,
+  },
+  { options: { params: { minGainShare: 0.1 } }, want: /minGainShare is not a parameter of the feedback/ },
+  {
+    options: untyped({ guards: { dwelMs: 1 } }),
+    want: /guards\.dwelMs is not a guard\. Did you mean dwellMs/,
+  },
+  {
+    options: untyped({ policy: "static", params: { allocation: { split: { prefill: 50 } } } }),
+    want: /policy\.params\.allocation\.split\.prefill is not a parameter of the static policy/,
+  },
+  {
+    options: untyped({ policy: "search", params: { prior: { prefill: { hostMs: 1 } } } }),
+    want: /policy\.params\.prior\.prefill\.hostMs is not a parameter/,
+  },
 ])("unusable options fail before the first line: $want", async ({ options, want }) => {
   await expect(drive([hello], options)).rejects.toThrow(PolicyParamsError);
   await expect(drive([hello], options)).rejects.toThrow(want);

@@ -5,14 +5,11 @@
 import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
 import type { GuardConfig } from "@fulcrum/core/decision.js";
-import { DEFAULT_GUARDS } from "@fulcrum/core/defaults.js";
-import { guardsFault } from "@fulcrum/core/guard/input-fault.js";
 import type { PolicyName } from "@fulcrum/core/nouns.js";
 import { UNCONTROLLED } from "@fulcrum/core/nouns.js";
-import { describeFault } from "@fulcrum/core/signal/fault.js";
 import { readLines } from "./lines.js";
 import type { Line } from "./lines.js";
-import { PolicyParamsError, policyConfig } from "./policy-config.js";
+import { guardConfig, policyConfig } from "./policy-config.js";
 import type { PolicyParams } from "./policy-config.js";
 import { LineError, parseLine, readHello, readObservation } from "./protocol.js";
 import type { Hello } from "./protocol.js";
@@ -34,9 +31,7 @@ export interface DecideOptions {
  */
 export async function runDecide(input: Readable, output: Writable, options: DecideOptions): Promise<void> {
   const note = options.note ?? ((text: string) => void process.stderr.write(`fulcrum decide: ${text}\n`));
-  const guards: GuardConfig = { ...DEFAULT_GUARDS, ...options.guards };
-  const fault = guardsFault(guards);
-  if (fault !== null) throw new PolicyParamsError(describeFault(fault));
+  const guards = guardConfig(options.guards ?? {});
   policyConfig(options.policy, options.params ?? {}, UNCONTROLLED);
 
   const filter = new DecideFilter(options, guards, note);

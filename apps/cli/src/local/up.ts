@@ -39,7 +39,6 @@ const LOCAL_POOL: ApiBody<"createPool"> = {
   name: "local",
   model: "llama3-8b, simulated",
   mode: "enforce",
-  policy: { name: "feedback" },
   slo: {
     ttft: { percentile: 0.9, boundMs: 500 },
     tpot: { percentile: 0.9, boundMs: 100 },

@@ -1,5 +1,6 @@
 import type { Snapshot } from "@fulcrum/core/decision.js";
-import { summarise } from "@fulcrum/core/signal/summarise.js";
+import { seenToMs } from "@fulcrum/core/policy/policy-state.js";
+import { latestSignal, summarise } from "@fulcrum/core/signal/summarise.js";
 import { narrowLimits } from "../pools/pool-settings.js";
 import type { DecisionContext } from "./load-contexts.js";
 
@@ -36,6 +37,7 @@ export function snapshotOf(context: DecisionContext, nowMs: number): Snapshot {
       },
       nowMs,
     ),
+    latest: latestSignal(context.windows, seenToMs(context.state) ?? 0, context, nowMs),
     state: context.state,
   };
 }

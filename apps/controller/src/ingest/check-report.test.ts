@@ -1,4 +1,5 @@
 import { sampleWindow } from "@fulcrum/core/fixtures.js";
+import type { WindowWork } from "@fulcrum/core/nouns.js";
 import { describe, expect, test } from "vitest";
 
 import { ProblemError } from "../http/problem-error.js";
@@ -13,6 +14,47 @@ function window(over: Json = {}): Json {
   return { ...sampleWindow({ endAtMs: NOW_MS }), ...over };
 }
 
+const WORK = {
+  promptTokensSq: 4e16,
+  maxPromptTokens: null,
+  finishedOutputTokens: 700,
+  prefillBatches: 9,
+  prefillTokens: 12_500,
+  decodeSteps: 40,
+  decodeStepMeanMs: 31.25,
+  decodeBatchMean: 60.5,
+  decodeContextMean: 50_000.5,
+  overlapShare: 0.4,
+  prefillGpuShare: 0.2,
+  decodeGpuShare: 1.01,
+  prefillWaitingTokens: 0,
+  oldestWaitMs: 12.5,
+  decodeWaiting: 0,
+  maxSequences: 256,
+  maxBatchTokens: null,
+} satisfies WindowWork;
+
+/** One value past the bound of each part. */
+const WORST_WORK: Readonly<Record<keyof WindowWork, unknown>> = {
+  promptTokensSq: 1.1e18,
+  maxPromptTokens: 0.5,
+  finishedOutputTokens: -1,
+  prefillBatches: "9",
+  prefillTokens: 1e12 + 1,
+  decodeSteps: 2.5,
+  decodeStepMeanMs: 3_600_001,
+  decodeBatchMean: -0.1,
+  decodeContextMean: 1e13,
+  overlapShare: 1.2,
+  prefillGpuShare: 20,
+  decodeGpuShare: -0.1,
+  prefillWaitingTokens: Number.NaN,
+  oldestWaitMs: Infinity,
+  decodeWaiting: true,
+  maxSequences: 0.5,
+  maxBatchTokens: [],
+};
+
 function entry(over: Json = {}): Json {
   const observed = { split: { prefillSmPct: 50, decodeSmPct: 50 }, kvQuotaPct: 100, generation: 1 };
   return { instance: "i-1", windows: [window()], observed, ...over };
@@ -26,6 +68,19 @@ test("a report that is right is taken whole, and conditions may be left out", ()
   const checked = checkReport(body());
   expect(checked).toMatchObject({ agent: "a-1", sentAtMs: NOW_MS, rejected: [] });
   expect(checked.instances).toMatchObject([{ instance: "i-1", conditions: [], windows: [{ seq: 1 }] }]);
+});
+
+test("work is taken as it is, part by part, and an agent that does not know of it is taken too", () => {
+  const none = Object.fromEntries(Object.keys(WORK).map((part) => [part, null]));
+  const windows = [
+    window({ seq: 1, work: WORK }),
+    window({ seq: 2, work: none }),
+    window({ seq: 3, work: null }),
+    window({ seq: 4 }),
+  ];
+  const { instances, rejected } = checkReport(body({ instances: [entry({ windows })] }));
+  expect(rejected).toEqual([]);
+  expect(instances[0]?.windows.map(({ work }) => work)).toEqual([WORK, none, null, undefined]);
 });
 
 test("an instance may have nothing to report, and an agent no instance", () => {
@@ -123,6 +178,22 @@ describe("an entry that is wrong is refused alone, with its field", () => {
       entry({ windows: [window({ startAtMs: NOW_MS - 7 * DAY_MS - 1, endAtMs: NOW_MS - 7 * DAY_MS })] }),
       "windows.0.startAtMs",
     ],
+    ["work as a number", entry({ windows: [window({ work: 3 })] }), "windows.0.work"],
+    [
+      "work without a part",
+      entry({ windows: [window({ work: { decodeSteps: 1 } })] }),
+      "windows.0.work.promptTokensSq",
+    ],
+    [
+      "work with a part too many",
+      entry({ windows: [window({ work: { ...WORK, joules: 1 } })] }),
+      "windows.0.work.joules",
+    ],
+    ...Object.entries(WORST_WORK).map(([part, value]): [string, unknown, string] => [
+      `${part} of ${String(value)}`,
+      entry({ windows: [window({ work: { ...WORK, [part]: value } })] }),
+      `windows.0.work.${part}`,
+    ]),
     ["a generation past 2^31", entry({ windows: [window({ generation: 2 ** 31 })] }), "windows.0.generation"],
   ];
   test.each(cases)("%s", (_what, given, field) => {

@@ -1,13 +1,21 @@
 import type { PoolInput } from "@fulcrum/contracts/pools.js";
 import type { GuardConfig, PolicyConfig } from "@fulcrum/core/decision.js";
-import { DEFAULT_FEEDBACK, DEFAULT_GUARDS } from "@fulcrum/core/defaults.js";
+import { DEFAULT_FEEDBACK, DEFAULT_GUARDS, DEFAULT_SEARCH, DEFAULT_SEMI_PD } from "@fulcrum/core/defaults.js";
 import type { Limits } from "@fulcrum/core/nouns.js";
 import { ProblemError } from "../http/problem-error.js";
 
 /** A pool's row holds every parameter, so that a later change of the defaults changes no running pool. */
 export function fullPolicy(input: PoolInput["policy"]): PolicyConfig {
-  if (input.name === "static") return input;
-  return { name: input.name, params: { ...DEFAULT_FEEDBACK, ...input.params } };
+  switch (input.name) {
+    case "static":
+      return input;
+    case "feedback":
+      return { name: input.name, params: { ...DEFAULT_FEEDBACK, ...input.params } };
+    case "semi-pd":
+      return { name: input.name, params: { ...DEFAULT_SEMI_PD, ...input.params } };
+    case "search":
+      return { name: input.name, params: { ...DEFAULT_SEARCH, ...input.params } };
+  }
 }
 
 export function fullGuards(input: Partial<GuardConfig>): GuardConfig {

@@ -2,6 +2,7 @@
  * Whether decide() can work with what it was given. A snapshot comes from rows and wires, so every number is
  * looked at before it is used; what fails is held, and named.
  */
+import type { Snapshot } from "../decision.js";
 import { MAX_RECENT_MOVES } from "../decision.js";
 import {
   HUGE,
@@ -143,7 +144,9 @@ export function policyFault(value: unknown): Fault | null {
     return shapeFault("policy", "a policy with its parameters");
   const { name, params } = value;
   if (name === "static") return allocationFault("policy.params.allocation", params.allocation);
-  if (name !== "feedback") return shapeFault("policy.name", "static or feedback");
+  if (name === "search") return searchFault(params);
+  if (name === "semi-pd") return semiPdFault(params);
+  if (name !== "feedback") return shapeFault("policy.name", "static, feedback, semi-pd or search");
   if (params.bothMissed !== "hold" && params.bothMissed !== "open" && params.bothMissed !== "worst-first") {
     return shapeFault("policy.params.bothMissed", "hold, open or worst-first");
   }
@@ -155,6 +158,48 @@ export function policyFault(value: unknown): Fault | null {
     wholeFault("policy.params.maxSteps", params.maxSteps, 1, 50),
     rangeFault("policy.params.floorPct", params.floorPct, 0, 100),
     rangeFault("policy.params.minBenefitShare", params.minBenefitShare, 0, 1),
+  );
+}
+
+function searchFault(params: Readonly<Record<string, unknown>>): Fault | null {
+  if (typeof params.moveKvQuota !== "boolean") {
+    return shapeFault("policy.params.moveKvQuota", "true or false");
+  }
+  const { prior } = params;
+  return (
+    rangeFault("policy.params.minGainShare", params.minGainShare, 0, 1) ??
+    (prior === null ? null : priorFault(prior))
+  );
+}
+
+function priorFault(prior: unknown): Fault | null {
+  if (!isRecord(prior)) return shapeFault("policy.params.prior", "null or step times of both phases");
+  for (const phase of ["prefill", "decode"]) {
+    const field = `policy.params.prior.${phase}`;
+    const costs = prior[phase];
+    if (!isRecord(costs) || !Array.isArray(costs.kernelMs) || costs.kernelMs.length !== 3) {
+      return shapeFault(field, "kernelMs of three numbers, engineMs and sensitivity");
+    }
+    const [constMs, firstMs, secondMs] = costs.kernelMs as unknown[];
+    const fault = firstFault(
+      rangeFault(`${field}.kernelMs[0]`, constMs, 0.001, 1e4),
+      rangeFault(`${field}.kernelMs[1]`, firstMs, 0, 1e3),
+      rangeFault(`${field}.kernelMs[2]`, secondMs, 0, 1),
+      rangeFault(`${field}.engineMs`, costs.engineMs, 0, 1e4),
+      rangeFault(`${field}.sensitivity`, costs.sensitivity, 0.02, 1.2),
+    );
+    if (fault !== null) return fault;
+  }
+  return null;
+}
+
+function semiPdFault(params: Readonly<Record<string, unknown>>): Fault | null {
+  return firstFault(
+    wholeFault("policy.params.requestsPerDecision", params.requestsPerDecision, 1, 1e6),
+    rangeFault("policy.params.stepPct", params.stepPct, 0.1, 50),
+    wholeFault("policy.params.maxSteps", params.maxSteps, 1, 50),
+    rangeFault("policy.params.floorPct", params.floorPct, 0, 100),
+    rangeFault("policy.params.tpotMargin", params.tpotMargin, 1, 10),
   );
 }
 
@@ -185,4 +230,25 @@ export function signalFault(value: unknown, nowMs: number): Fault | null {
     gaugeFault("signal.kv.usedTokens", kv.usedTokens, 0, HUGE),
     gaugeFault("signal.kv.preemptions", kv.preemptions, 0, HUGE),
   );
+}
+
+/** Null when there is no latest signal, or it can be believed. */
+export function latestFault(snapshot: Snapshot, nowMs: number): Fault | null {
+  const { latest } = snapshot;
+  if (latest === null || latest === undefined) return null;
+  const fault = signalFault(latest, nowMs) ?? workFault(latest.work ?? null);
+  return fault ?? gaugeFault("latest.generation", latest.generation, 0, MOST);
+}
+
+/** Sums of squares pass HUGE for long prompts: 1e6 requests of 1e6 tokens. */
+const GREATEST_WORK = 1e18;
+
+function workFault(work: unknown): Fault | null {
+  if (work === null) return null;
+  if (!isRecord(work)) return shapeFault("latest.work", "null or an object");
+  for (const [field, value] of Object.entries(work)) {
+    const fault = gaugeFault(`latest.work.${field}`, value, 0, GREATEST_WORK);
+    if (fault !== null) return fault;
+  }
+  return null;
 }

@@ -3,7 +3,8 @@
  * that a decision is the same before and after, whatever may be null and is not a finite number is null here
  * already. Numbers that may not be null are left for the checks to find.
  */
-import type { Signal, Snapshot } from "../decision.js";
+import type { LatestSignal, Signal, Snapshot } from "../decision.js";
+import type { WindowWork } from "../nouns.js";
 import { finiteOrNull, isRecord } from "../signal/fault.js";
 
 export function jsonView(snapshot: Snapshot): Snapshot {
@@ -16,7 +17,12 @@ export function jsonView(snapshot: Snapshot): Snapshot {
     coolDownUntilMs: finiteOrNull(snapshot.coolDownUntilMs),
     hold: isRecord(hold) && isRecord(hold.pinned) ? pinnedView(hold) : hold,
     signal: isRecord(signal) ? signalView(signal) : signal,
+    ...(isRecord(snapshot.latest) ? { latest: latestView(snapshot.latest) } : {}),
   };
+}
+
+function latestView(latest: LatestSignal): LatestSignal {
+  return { ...signalView(latest), generation: finiteOrNull(latest.generation) };
 }
 
 function pinnedView(hold: Snapshot["hold"]): Snapshot["hold"] {
@@ -31,6 +37,7 @@ function signalView(signal: Signal): Signal {
     toAtMs: finiteOrNull(signal.toAtMs),
     ttft: signal.ttft ?? null,
     tpot: signal.tpot ?? null,
+    ...(isRecord(signal.work) ? { work: workView(signal.work) } : {}),
     busy: isRecord(busy)
       ? { prefillShare: finiteOrNull(busy.prefillShare), decodeShare: finiteOrNull(busy.decodeShare) }
       : busy,
@@ -48,4 +55,9 @@ function signalView(signal: Signal): Signal {
         }
       : kv,
   };
+}
+
+function workView(work: WindowWork): WindowWork {
+  const entries = Object.entries(work).map(([field, value]) => [field, finiteOrNull(value)]);
+  return Object.fromEntries(entries) as WindowWork;
 }

@@ -8,10 +8,11 @@
  * They are taken newest first until both histograms hold ENOUGH_FACTOR times `minSamples`, or the lookback
  * ends: a busy instance is judged by its last seconds, a quiet one by its last minutes.
  */
-import type { GuardConfig, Freshness, Signal } from "../decision.js";
+import type { GuardConfig, Freshness, LatestSignal, Signal } from "../decision.js";
 import type { Histogram, Window } from "../nouns.js";
 import { addHistograms, sameBounds, sampleCount } from "./histogram.js";
 import { checkWindow } from "./window.js";
+import { foldWork } from "./work.js";
 
 /** 8 x 30 samples put about 24 above a p90: a standard error of 2 points of rank. */
 export const ENOUGH_FACTOR = 8;
@@ -48,6 +49,28 @@ export function summarise(windows: readonly Window[], options: SummariseOptions,
     sampleCount(signal.tpot) < options.guards.minSamples;
   return { ...signal, freshness: thin ? "thin" : "fresh" };
 }
+
+/**
+ * The windows that started at or after `afterMs`, whatever generation they ran at; null when there is none. For a
+ * policy that learns from every window once, `afterMs` is the end of the last one that it has learnt from.
+ */
+export function latestSignal(
+  windows: readonly Window[],
+  afterMs: number,
+  options: Pick<SummariseOptions, "lookbackMs">,
+  nowMs: number,
+): LatestSignal | null {
+  const recent = recentWindows(windows, options.lookbackMs, nowMs);
+  const fresh = recent.filter((w) => w.endAtMs > afterMs && w.startAtMs >= afterMs - CLOCK_SLACK_MS);
+  const newest = fresh[0];
+  if (newest === undefined) return null;
+  const folded = takeEnough(fresh, Infinity);
+  const generation = folded.every((w) => w.generation === newest.generation) ? newest.generation : null;
+  return { ...fold(folded), freshness: "fresh", generation };
+}
+
+/** Windows of one agent abut; a start this much before the end of the one before is rounding. */
+const CLOCK_SLACK_MS = 1;
 
 export function emptySignal(freshness: Freshness): Signal {
   return {
@@ -122,6 +145,7 @@ function fold(newestFirst: readonly Window[]): Signal {
       decodeShare: timeMean(newestFirst, (w) => w.busy.decodeShare),
     },
     queue: newest.queue,
+    work: foldWork(newestFirst),
     kv: {
       totalTokens: newest.kv.totalTokens,
       usedTokens: newest.kv.usedTokens,

@@ -1,0 +1,99 @@
+/** One decision of the search policy: learn from the latest windows, weigh, bound. */
+import { sameAllocation } from "./allocation.js";
+import type { Basis } from "./basis.js";
+import { conclude, hold, plain } from "./basis.js";
+import type { Decision, GuardConfig, SearchParams, Snapshot } from "./decision.js";
+import { withinBounds } from "./guard/bounds.js";
+import { flapGate } from "./guard/flap.js";
+import { dwellGate, operatorGate } from "./guard/gates.js";
+import { latestFault, signalFault } from "./guard/input-fault.js";
+import { priorBelief } from "./model/plant-params.js";
+import { SEARCH_VERSION, readMemory, writeMemory } from "./policy/search-memory.js";
+import type { SearchMemory } from "./policy/search-memory.js";
+import { searchModel } from "./policy/search-model.js";
+import type { SearchModel } from "./policy/search-model.js";
+import { searchPolicy } from "./policy/search.js";
+import { describeFault, finiteOrNull } from "./signal/fault.js";
+import { BLIND, observedOf, see } from "./signal/observe.js";
+
+/**
+ * Unlike a policy that reads a percentile, this one acts on thin signals too: it knows how little it knows. Only
+ * a signal that is missing, stale or not to be believed holds it.
+ */
+export function decideSearch(
+  snapshot: Snapshot,
+  params: SearchParams,
+  guards: GuardConfig,
+  nowMs: number,
+): Decision {
+  const widest = priorBelief(params.prior);
+  const remembered = readMemory(snapshot.state, widest);
+  const mad = signalFault(snapshot.signal, nowMs) ?? latestFault(snapshot, nowMs);
+  if (mad !== null) {
+    const basis = basisOf(snapshot, remembered, observedOf(BLIND, null));
+    return hold(basis, "MAD_SIGNAL", `${describeFault(mad)}: the signal is not believed.`);
+  }
+  const sight = see(snapshot.signal, snapshot.slo);
+  if (snapshot.signal.freshness === "missing") {
+    const basis = basisOf(snapshot, remembered, observedOf(sight, null));
+    return hold(basis, "NO_SIGNAL", "No window has come in from this instance.");
+  }
+  const { memory, model } = searchModel(snapshot, remembered, widest, params.prior);
+  const lambda = model === null ? null : loadShare(model);
+  const basis = basisOf(snapshot, memory, observedOf(sight, finiteOrNull(lambda)));
+  if (snapshot.signal.freshness === "stale" && (snapshot.latest ?? null) === null) {
+    return hold(basis, "STALE_SIGNAL", "The newest usable window ended too long ago.");
+  }
+  const gate = operatorGate(snapshot, nowMs) ?? dwellGate(snapshot, guards, nowMs);
+  if (gate !== null) return hold(basis, gate.reason, gate.message);
+  if (model === null)
+    return hold(basis, "CANNOT_TELL", "Nothing has arrived yet: there is no load to decide for.");
+  return bounded(snapshot, params, guards, nowMs, model);
+}
+
+function bounded(
+  snapshot: Snapshot,
+  params: SearchParams,
+  guards: GuardConfig,
+  nowMs: number,
+  model: SearchModel,
+): Decision {
+  const { outcome, memory, prospectOf } = searchPolicy(snapshot, params, model, nowMs);
+  const sight = see(snapshot.signal, snapshot.slo);
+  const lambda = loadShare(model);
+  const basis = basisOf(snapshot, memory, observedOf(sight, finiteOrNull(lambda)));
+  const { allocation, notes } = withinBounds(outcome.wanted, {
+    current: basis.current,
+    limits: snapshot.limits,
+    guards,
+    // The score knows what an unstable prefill costs; a margin beside it would forbid the least bad split.
+    model: { lambdaShare: null, prefillShare: () => 1 },
+  });
+  const flapping = flapGate(snapshot.current.split, allocation.split, snapshot.recentMoves, guards, nowMs);
+  if (flapping !== null && !sameAllocation(allocation, basis.current)) {
+    const asked = { wanted: outcome.wanted, candidates: outcome.candidates, guards: notes };
+    return { ...hold(basis, flapping.reason, flapping.message), ...asked };
+  }
+  const there = prospectOf(allocation.split);
+  const predicted = {
+    ttftMs:
+      there.state.utilisation >= 1 ? null : finiteOrNull(there.state.prefill.constMs + there.state.waitMs),
+    tpotMs: finiteOrNull(there.state.stepMs),
+  };
+  return conclude(basis, outcome, allocation, notes, predicted, snapshot);
+}
+
+/** Offered prefill work on a whole GPU, as a share of it (the paper's lambda). */
+function loadShare(model: SearchModel): number {
+  return model.prospectOf({ prefillSmPct: 100, decodeSmPct: 1 }).state.utilisation;
+}
+
+function basisOf(snapshot: Snapshot, memory: SearchMemory, observed: Decision["observed"]): Basis {
+  return {
+    basedOnGeneration: snapshot.current.generation,
+    observed,
+    policy: { name: "search", version: SEARCH_VERSION },
+    state: memory.learntToMs === null ? null : writeMemory(memory),
+    current: plain(snapshot.current),
+  };
+}

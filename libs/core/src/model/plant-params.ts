@@ -1,0 +1,126 @@
+/**
+ * What the search policy believes of one GPU and engine: ten numbers with their covariance. They scale a prior
+ * (a profile, or one that fits none in particular) and say how caps turn into time.
+ */
+import type { PhasePrior, SearchPrior } from "../decision.js";
+import type { Split } from "../nouns.js";
+import { gaussianOf } from "./kalman.js";
+import type { Gaussian } from "./kalman.js";
+
+/** Places in the vector. Scales are natural logarithms of a factor on the prior's milliseconds. */
+export const PREFILL_CONST = 0;
+export const PREFILL_TOKEN = 1;
+export const PREFILL_SENSITIVITY = 2;
+export const DECODE_CONST = 3;
+export const DECODE_SEQUENCE = 4;
+export const DECODE_SENSITIVITY = 5;
+/** Logarithm of prefill's weight against decode's where caps overlap, and the power of the cap in that weight. */
+export const OVERLAP_WEIGHT = 6;
+export const OVERLAP_POWER = 7;
+/** Slow-down of decode while prefill runs, and of prefill while decode runs, as a share (actuation.md §6). */
+export const DECODE_CONTENTION = 8;
+export const PREFILL_CONTENTION = 9;
+
+/** A generic mid-size model on a large GPU: only its shape matters, the first windows give the scale. */
+export const GENERIC_PRIOR: SearchPrior = {
+  prefill: { kernelMs: [8, 0.06, 0], engineMs: 8, sensitivity: 0.65 },
+  decode: { kernelMs: [10, 0.05, 1e-4], engineMs: 6, sensitivity: 0.35 },
+};
+
+/** Standard deviations of the scales: a profile may be off by 1.5x (0.4), no profile by far more. */
+const KNOWN_SCALE_SD = 0.4;
+const UNKNOWN_SCALE_SD = 1.5;
+
+export function priorBelief(prior: SearchPrior | null): Gaussian {
+  const known = prior ?? GENERIC_PRIOR;
+  const scale = prior === null ? UNKNOWN_SCALE_SD : KNOWN_SCALE_SD;
+  const constant = prior === null ? 0.7 : KNOWN_SCALE_SD;
+  return gaussianOf(
+    // Contention: the middle of the ranges that MuxWise, Nexus and DuetServe report (0.1..0.36 and 0.05..0.3).
+    [0, 0, known.prefill.sensitivity, 0, 0, known.decode.sensitivity, 0, 0, 0.15, 0.08],
+    // Sensitivities: across batch sizes and models those of MuxServe's curves spread by 0.2 (data.md §4).
+    [constant, scale, 0.15, constant, scale, 0.12, 0.5, 0.6, 0.08, 0.05],
+  );
+}
+
+/** Variance that each number gains in a second: engines warm up, batches change, kinds of load change. */
+export const DRIFT_PER_S: readonly number[] = [2e-4, 2e-4, 2e-5, 2e-4, 2e-4, 2e-5, 1e-4, 1e-4, 1e-5, 1e-5];
+
+/** Where the numbers must stay to mean anything. */
+export const LEAST: readonly number[] = [-5, -5, 0.02, -5, -5, 0.02, -2.5, -1.5, 0, 0];
+export const GREATEST: readonly number[] = [5, 5, 1.2, 5, 5, 1.2, 2.5, 1.5, 1, 1];
+
+/** Shares (0..1] of the GPU's SMs: while the other phase is idle, and beside it. */
+export interface PhaseShares {
+  readonly prefillAlone: number;
+  readonly prefillBeside: number;
+  readonly decodeAlone: number;
+  readonly decodeBeside: number;
+}
+
+/**
+ * Nobody documents how a GPU divides the points where caps overlap. They are divided here in proportion
+ * w * x^p : y^p, w and p learnt. With p = 0 a fixed part goes to each; with p = -1 and w = 1 both run at x/(x+y)
+ * and y/(x+y) of the whole; with p = 1 the larger cap wins the overlap too.
+ */
+export function phaseShares(split: Split, theta: readonly number[]): PhaseShares {
+  const x = split.prefillSmPct / 100;
+  const y = split.decodeSmPct / 100;
+  const overlap = Math.max(0, x + y - 1);
+  const odds = Math.exp(at(theta, OVERLAP_WEIGHT) + at(theta, OVERLAP_POWER) * Math.log(x / y));
+  const toPrefill = odds / (1 + odds);
+  return {
+    prefillAlone: Math.min(1, x),
+    prefillBeside: Math.max(0.01, x - overlap * (1 - toPrefill)),
+    decodeAlone: Math.min(1, y),
+    decodeBeside: Math.max(0.01, y - overlap * toPrefill),
+  };
+}
+
+/** Milliseconds of one iteration: constant + first * size + second * (sum of squares, or context tokens). */
+export interface StepCost {
+  readonly constMs: number;
+  readonly firstMs: number;
+  readonly secondMs: number;
+}
+
+export function prefillCost(
+  theta: readonly number[],
+  prior: PhasePrior,
+  share: number,
+  beside: boolean,
+): StepCost {
+  const contention = beside ? at(theta, PREFILL_CONTENTION) : 0;
+  const slow = slowdown(at(theta, PREFILL_SENSITIVITY), share, contention);
+  return costOf(prior, slow, at(theta, PREFILL_CONST), at(theta, PREFILL_TOKEN));
+}
+
+export function decodeCost(
+  theta: readonly number[],
+  prior: PhasePrior,
+  share: number,
+  beside: boolean,
+): StepCost {
+  const contention = beside ? at(theta, DECODE_CONTENTION) : 0;
+  const slow = slowdown(at(theta, DECODE_SENSITIVITY), share, contention);
+  return costOf(prior, slow, at(theta, DECODE_CONST), at(theta, DECODE_SEQUENCE));
+}
+
+/** T(share)/T(1) of a kernel: the a/f + b of MuxServe's and the paper's curves (eq. 4), a + b = 1. */
+function slowdown(sensitivity: number, share: number, contention: number): number {
+  return (1 + sensitivity * (1 / share - 1)) * (1 + contention);
+}
+
+function costOf(prior: PhasePrior, slow: number, constScale: number, scale: number): StepCost {
+  const [constMs, firstMs, secondMs] = prior.kernelMs;
+  const factor = Math.exp(scale) * slow;
+  return {
+    constMs: Math.exp(constScale) * (constMs * slow + prior.engineMs),
+    firstMs: factor * firstMs,
+    secondMs: factor * secondMs,
+  };
+}
+
+function at(theta: readonly number[], place: number): number {
+  return theta[place] ?? 0;
+}

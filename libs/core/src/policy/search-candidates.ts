@@ -1,0 +1,48 @@
+/** Which splits are weighed: a coarse net over both caps, then the neighbours of the best. */
+import { sameSplit, splitWithin } from "../allocation.js";
+import { nearestSplit } from "../guard/grid.js";
+import type { Limits, Split } from "../nouns.js";
+
+/** Percent; finer where a cap is small, since what counts is the ratio. */
+const NET: readonly number[] = [10, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90, 100];
+
+/** Caps that leave more of the GPU idle than this gain nothing over larger ones. */
+const LEAST_SUM_PCT = 95;
+
+export function candidateSplits(limits: Limits): readonly Split[] {
+  const wanted: Split[] = [];
+  for (const prefillSmPct of NET) {
+    for (const decodeSmPct of NET) {
+      const sum = prefillSmPct + decodeSmPct;
+      if (sum >= Math.min(LEAST_SUM_PCT, limits.maxSumPct - 5)) wanted.push({ prefillSmPct, decodeSmPct });
+    }
+  }
+  // Where caps may not overlap only the diagonal is left: it is walked finely.
+  if (limits.maxSumPct <= 120) {
+    for (let pct = 10; pct <= 90; pct += 2.5) {
+      wanted.push({ prefillSmPct: pct, decodeSmPct: limits.maxSumPct - pct });
+    }
+  }
+  return deliverable(wanted, limits);
+}
+
+export function neighbours(split: Split, limits: Limits): readonly Split[] {
+  const wanted: Split[] = [];
+  for (const dx of [-5, 0, 5]) {
+    for (const dy of [-5, 0, 5]) {
+      if (dx === 0 && dy === 0) continue;
+      wanted.push({ prefillSmPct: split.prefillSmPct + dx, decodeSmPct: split.decodeSmPct + dy });
+    }
+  }
+  return deliverable(wanted, limits);
+}
+
+/** Quantised to what the hardware delivers, each once. */
+function deliverable(wanted: readonly Split[], limits: Limits): readonly Split[] {
+  const found: Split[] = [];
+  for (const split of wanted) {
+    const near = nearestSplit(split, limits);
+    if (splitWithin(near, limits) && !found.some((other) => sameSplit(other, near))) found.push(near);
+  }
+  return found;
+}

@@ -1,0 +1,154 @@
+/** What the search policy carries from one evaluation to the next, as plain JSON of about 2 KB. */
+import type { PolicyState } from "../decision.js";
+import type { Account, DemandMemory } from "../model/demand.js";
+import { NO_DEMAND } from "../model/demand.js";
+import type { Gaussian } from "../model/kalman.js";
+import { GREATEST, LEAST } from "../model/plant-params.js";
+import { isFinite, isRecord } from "../signal/fault.js";
+import type { Trial } from "./search-trials.js";
+import { MAX_TRIALS } from "./search-trials.js";
+
+export const SEARCH_VERSION = 1;
+
+/** Waits may be this much longer or shorter than the model says, as a logarithm: a factor of 4. */
+export const MOST_WAIT_BIAS = 1.4;
+
+export interface SearchMemory {
+  /** End of the newest window learnt from: a window is learnt from once. */
+  readonly learntToMs: number | null;
+  readonly belief: Gaussian;
+  readonly demand: DemandMemory;
+  /** Standard deviation of ln TPOT among the requests of a window; ln of mean TPOT over mean iteration. */
+  readonly tpotSpread: number;
+  readonly tpotBias: number;
+  /** ln of the waits for prefill over what the queueing model says. */
+  readonly waitBias: number;
+  readonly trials: readonly Trial[];
+  /** Seconds of windows that ran wholly at one split: what the belief rests on. */
+  readonly learntS: number;
+  /** Evaluations in a row that found a better split worth its price. */
+  readonly found: number;
+}
+
+export function freshMemory(prior: Gaussian): SearchMemory {
+  return {
+    learntToMs: null,
+    belief: prior,
+    demand: NO_DEMAND,
+    // ShareGPT answers on the simulator at half load scatter by 0.1, near saturation by 0.2.
+    tpotSpread: 0.15,
+    tpotBias: 0,
+    waitBias: 0,
+    trials: [],
+    learntS: 0,
+    found: 0,
+  };
+}
+
+export function writeMemory(memory: SearchMemory): PolicyState {
+  const { mean, covariance } = memory.belief;
+  const values = {
+    learntToMs: memory.learntToMs,
+    mean: mean.map(compact),
+    covariance: covariance.map((row, i) => row.slice(0, i + 1).map(compact)),
+    demand: compactAll(memory.demand),
+    tpotSpread: compact(memory.tpotSpread),
+    tpotBias: compact(memory.tpotBias),
+    waitBias: compact(memory.waitBias),
+    trials: memory.trials.map(compactAll),
+    learntS: compact(memory.learntS),
+    found: memory.found,
+  };
+  return { policy: "search", version: SEARCH_VERSION, values };
+}
+
+/** A state of another policy or version, or one that makes no sense, is as good as none. */
+export function readMemory(state: unknown, prior: Gaussian): SearchMemory {
+  const fresh = freshMemory(prior);
+  if (!isRecord(state) || state.policy !== "search" || state.version !== SEARCH_VERSION) return fresh;
+  const { values } = state;
+  if (!isRecord(values)) return fresh;
+  const belief = readBelief(values.mean, values.covariance, prior.mean.length);
+  const demand = readDemand(values.demand);
+  const { learntToMs, tpotSpread, tpotBias, waitBias, learntS, found } = values;
+  if (belief === null || demand === null || !isFinite(learntToMs)) return fresh;
+  if (!isFinite(tpotSpread) || !isFinite(tpotBias)) return fresh;
+  if (!isFinite(waitBias) || !isFinite(learntS) || !isFinite(found)) return fresh;
+  const trials = Array.isArray(values.trials) ? values.trials.slice(-MAX_TRIALS) : [];
+  return {
+    learntToMs,
+    belief,
+    demand,
+    tpotSpread: Math.min(2, Math.max(0.02, tpotSpread)),
+    tpotBias: Math.min(3, Math.max(-3, tpotBias)),
+    waitBias: Math.min(MOST_WAIT_BIAS, Math.max(-MOST_WAIT_BIAS, waitBias)),
+    trials: trials.map(readTrial).filter((trial) => trial !== null),
+    learntS: Math.max(0, learntS),
+    found: Math.max(0, found),
+  };
+}
+
+function readBelief(mean: unknown, covariance: unknown, size: number): Gaussian | null {
+  if (!Array.isArray(mean) || mean.length !== size || !Array.isArray(covariance)) return null;
+  const means: unknown[] = mean;
+  const rows: unknown[] = covariance;
+  const cell = (i: number, j: number): unknown => {
+    const row: unknown = rows[Math.max(i, j)];
+    return Array.isArray(row) ? (row as unknown[])[Math.min(i, j)] : null;
+  };
+  const inside = (value: unknown, i: number): value is number =>
+    isFinite(value) && value >= (LEAST[i] ?? value) - 1e-6 && value <= (GREATEST[i] ?? value) + 1e-6;
+  if (!means.every(inside)) return null;
+  const full = means.map((_, i) => means.map((__, j) => cell(i, j)));
+  if (!full.every((row, i) => row.every((value, j) => isFinite(value) && (i !== j || value > 0))))
+    return null;
+  return { mean: means, covariance: full as number[][] };
+}
+
+function readDemand(value: unknown): DemandMemory | null {
+  if (!isRecord(value)) return null;
+  const slow = readNumbers<Account>(value.slow, NO_DEMAND.slow);
+  const fast = readNumbers<Account>(value.fast, NO_DEMAND.fast);
+  const { maxPromptTokens, contextPerSequence, steadyS } = value;
+  if (slow === null || fast === null) return null;
+  if (!isFinite(maxPromptTokens) || !isFinite(contextPerSequence) || !isFinite(steadyS)) return null;
+  return { slow, fast, maxPromptTokens, contextPerSequence, steadyS };
+}
+
+function readTrial(value: unknown): Trial | null {
+  const blank = {
+    prefillSmPct: 1,
+    decodeSmPct: 1,
+    n: 0,
+    ttftOk: 0,
+    ttftPredicted: 0,
+    tpotOk: 0,
+    tpotPredicted: 0,
+  };
+  const trial = readNumbers<Trial>(value, blank);
+  return trial !== null && trial.prefillSmPct > 0 && trial.decodeSmPct > 0 ? trial : null;
+}
+
+/** An object with the same fields as `like`, each a finite number from 0 on; else null. */
+function readNumbers<T extends object>(value: unknown, like: { readonly [K in keyof T]: number }): T | null {
+  if (!isRecord(value)) return null;
+  const keys = Object.keys(like);
+  const good = keys.every((key) => {
+    const field = value[key];
+    return isFinite(field) && field >= 0;
+  });
+  return good ? (Object.fromEntries(keys.map((key) => [key, value[key]])) as T) : null;
+}
+
+/** Six digits are more than was measured. */
+function compact(value: number): number {
+  return Number(value.toPrecision(6));
+}
+
+function compactAll(value: object): Record<string, unknown> {
+  const entries = Object.entries(value).map(([key, field]: [string, unknown]) => {
+    if (typeof field === "number") return [key, compact(field)];
+    return [key, isRecord(field) ? compactAll(field) : field];
+  });
+  return Object.fromEntries(entries) as Record<string, unknown>;
+}
