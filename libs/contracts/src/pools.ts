@@ -9,6 +9,7 @@ import type {
   StaticParams,
 } from "@fulcrum/core/decision.js";
 import type { PolicyName } from "@fulcrum/core/nouns.js";
+import { SEARCH_PARTS } from "@fulcrum/core/decision.js";
 import { z } from "zod";
 import { allocation, limits, name, sloTarget, timestamp, uuid } from "./primitives.js";
 
@@ -67,6 +68,13 @@ const searchParams = z.strictObject({
   minGainShare: z.number().min(0).max(1),
   moveKvQuota: z.boolean(),
   prior: searchPrior.nullable(),
+  without: z
+    .array(z.enum(SEARCH_PARTS))
+    .max(SEARCH_PARTS.length)
+    .meta({
+      description: "Parts of the policy to leave out: to measure what each is worth, not to serve with.",
+    })
+    .optional(),
 }) satisfies z.ZodType<SearchParams>;
 
 export const policy = z

@@ -38,7 +38,7 @@ export function decideSearch(
     const basis = basisOf(snapshot, remembered, observedOf(sight, null));
     return hold(basis, "NO_SIGNAL", "No window has come in from this instance.");
   }
-  const { memory, model } = searchModel(snapshot, remembered, widest, params.prior);
+  const { memory, model } = searchModel(snapshot, remembered, widest, params);
   const lambda = model === null ? null : loadShare(model);
   const basis = basisOf(snapshot, memory, observedOf(sight, finiteOrNull(lambda)));
   if (snapshot.signal.freshness === "stale" && (snapshot.latest ?? null) === null) {

@@ -151,7 +151,25 @@ export interface SearchParams {
   readonly moveKvQuota: boolean;
   /** What is known of the GPU and model beforehand; null: a prior that fits none in particular. */
   readonly prior: SearchPrior | null;
+  /** Parts of the policy to leave out; for measuring what each is worth (fulcrum evaluate), not for serving. */
+  readonly without?: readonly SearchPart[];
 }
+
+/** Parts of the search policy that can be taken away one at a time. */
+export const SEARCH_PARTS = [
+  "doubt",
+  "load-change",
+  "path",
+  "trials",
+  "wait-bias",
+  "backlog",
+  "patience",
+  "price",
+  "work",
+  "forecast",
+] as const;
+
+export type SearchPart = (typeof SEARCH_PARTS)[number];
 
 /** Step times at all SMs, alone on the GPU, and how they grow as the share of SMs falls. */
 export interface SearchPrior {

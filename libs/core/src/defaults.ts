@@ -60,7 +60,7 @@ export const DEFAULT_SEMI_PD: SemiPdParams = {
 };
 
 export const DEFAULT_SEARCH: SearchParams = {
-  minGainShare: 0.01,
+  minGainShare: 0.008,
   moveKvQuota: true,
   prior: null,
 };

@@ -3,7 +3,7 @@
  * looked at before it is used; what fails is held, and named.
  */
 import type { Snapshot } from "../decision.js";
-import { MAX_RECENT_MOVES } from "../decision.js";
+import { MAX_RECENT_MOVES, SEARCH_PARTS } from "../decision.js";
 import {
   HUGE,
   LAST_INSTANT_MS,
@@ -165,11 +165,19 @@ function searchFault(params: Readonly<Record<string, unknown>>): Fault | null {
   if (typeof params.moveKvQuota !== "boolean") {
     return shapeFault("policy.params.moveKvQuota", "true or false");
   }
-  const { prior } = params;
+  const { prior, without } = params;
+  if (without !== undefined && !isListOfParts(without)) {
+    return shapeFault("policy.params.without", `a list of ${SEARCH_PARTS.join(", ")}`);
+  }
   return (
     rangeFault("policy.params.minGainShare", params.minGainShare, 0, 1) ??
     (prior === null ? null : priorFault(prior))
   );
+}
+
+function isListOfParts(value: unknown): boolean {
+  const parts: readonly unknown[] = SEARCH_PARTS;
+  return Array.isArray(value) && value.every((part) => parts.includes(part));
 }
 
 function priorFault(prior: unknown): Fault | null {

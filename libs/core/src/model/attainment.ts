@@ -1,20 +1,9 @@
 /** Shares of requests within a bound, from an operating state. */
 import type { SloTarget } from "../nouns.js";
+import { PROMPT_WEIGHTS } from "./demand.js";
 import type { Demand } from "./demand.js";
 import { INSTANTS_MS } from "./operating-point.js";
 import type { OperatingState } from "./operating-point.js";
-
-/** Prompt quantiles that stand for the distribution: normal deviates with their weights, the tail finer. */
-const PROMPT_POINTS: readonly (readonly [deviate: number, weight: number])[] = [
-  [-1.15, 0.25],
-  [-0.32, 0.25],
-  [0.25, 0.2],
-  [0.76, 0.15],
-  [1.28, 0.08],
-  [1.75, 0.04],
-  [2.17, 0.02],
-  [2.75, 0.01],
-];
 
 /** Below this utilisation a queue is called settled. */
 const SETTLED = 0.97;
@@ -42,31 +31,39 @@ export function ttftShares(
 function promptShare(state: OperatingState, demand: Demand, boundMs: number, waitFactor: number): number {
   if (boundMs <= 0) return 0;
   const { prefill, batch, queueing } = state;
-  const mean = demand.promptMean;
-  // Lognormal by its two moments; a cut at the longest prompt seen.
-  const variance = Math.log(Math.max(1, demand.promptMeanSq / mean ** 2));
-  const sd = Math.sqrt(variance);
-  const median = Math.log(mean) - variance / 2;
-  const othersMs = (batch - 1) * (prefill.firstMs * mean + prefill.secondMs * demand.promptMeanSq);
+  const othersMs =
+    (batch - 1) * (prefill.firstMs * demand.promptMean + prefill.secondMs * demand.promptMeanSq);
+  const iterationsMs = demand.prompts.map(
+    (prompt) => prefill.constMs + othersMs + prompt * (prefill.firstMs + prefill.secondMs * prompt),
+  );
   let meanMs = 0;
-  const iterations = PROMPT_POINTS.map(([deviate, weight]) => {
-    const prompt = Math.min(demand.promptMax, Math.exp(median + sd * deviate));
-    const ms = prefill.constMs + othersMs + prompt * (prefill.firstMs + prefill.secondMs * prompt);
-    meanMs += weight * ms;
-    return { ms, weight };
-  });
+  for (let i = 0; i < iterationsMs.length; i++) meanMs += weightOf(i) * (iterationsMs[i] ?? 0);
+  const waitMs = Math.max(0.01, state.waitMs);
   let share = 0;
-  for (const own of iterations) {
-    const leftMs = (boundMs - own.ms) / waitFactor;
-    if (leftMs <= 0) continue;
-    // What is left of the iteration under way: P(rest > t) = E(S - t)+ / E(S).
-    let rest = 0;
-    for (const other of iterations) if (other.ms > leftMs) rest += other.weight * (other.ms - leftMs);
-    const queue = Math.exp(-leftMs / Math.max(0.01, state.waitMs));
-    const late = (1 - queueing) * (rest / meanMs) + queueing * queue;
-    share += own.weight * (1 - state.prefillBusy * Math.min(1, late));
+  for (let i = 0; i < iterationsMs.length; i++) {
+    const leftMs = (boundMs - (iterationsMs[i] ?? 0)) / waitFactor;
+    // Prompts ascend: those after this one are late too.
+    if (leftMs <= 0) break;
+    const queue = queueing > 0 ? Math.exp(-leftMs / waitMs) : 0;
+    const late = (1 - queueing) * (restMs(iterationsMs, leftMs) / meanMs) + queueing * queue;
+    share += weightOf(i) * (1 - state.prefillBusy * Math.min(1, late));
   }
   return share;
+}
+
+/** What is left of the iteration under way beyond `ms`, weighed: E(S - t)+, so that over E(S) it is P(rest > t). */
+function restMs(iterationsMs: readonly number[], ms: number): number {
+  let rest = 0;
+  for (let i = iterationsMs.length - 1; i >= 0; i--) {
+    const beyond = (iterationsMs[i] ?? 0) - ms;
+    if (beyond <= 0) break;
+    rest += weightOf(i) * beyond;
+  }
+  return rest;
+}
+
+function weightOf(i: number): number {
+  return PROMPT_WEIGHTS[i] ?? 0;
 }
 
 /**

@@ -50,7 +50,8 @@ export interface Demand {
   readonly ratePerS: number;
   readonly promptMean: number;
   readonly promptMeanSq: number;
-  readonly promptMax: number;
+  /** Prompt lengths that stand for the distribution, with PROMPT_WEIGHTS as their shares. */
+  readonly prompts: readonly number[];
   readonly outputMean: number;
   readonly contextPerSequence: number;
   /** Standard deviation of the logarithm of the offered load, prefill's and decode's. */
@@ -68,11 +69,12 @@ const CHANGE_SD = 4;
 /** After a change of kind the answers in flight are still the old ones: what is known of them weighs little. */
 const OLD_ANSWERS = 20;
 
-export function noteDemand(memory: DemandMemory, latest: Signal): DemandMemory {
+/** `noticing`: whether a change of the load's kind is looked for. */
+export function noteDemand(memory: DemandMemory, latest: Signal, noticing = true): DemandMemory {
   const seen = accountOf(latest);
   const slow = add(memory.slow, seen, SLOW_MS);
   const fast = add(memory.fast, seen, FAST_MS);
-  const changed = differs(slow, fast);
+  const changed = noticing && differs(slow, fast);
   const decay = Math.exp(-latest.durationMs / 600_000);
   const greatest = latest.work?.maxPromptTokens ?? 0;
   const { decodeBatchMean, decodeContextMean } = latest.work ?? {};
@@ -90,24 +92,50 @@ export function noteDemand(memory: DemandMemory, latest: Signal): DemandMemory {
   };
 }
 
-/** Null before anything has arrived. */
-export function demandOf(memory: DemandMemory): Demand | null {
+/**
+ * Null before anything has arrived. `forecast` (0..1): how far the rate is taken to go on from the slow account's
+ * towards, and past, the fast one's; 0 believes the slow account alone.
+ */
+export function demandOf(memory: DemandMemory, forecast = 0): Demand | null {
   const { slow } = memory;
   if (!(slow.arrivals > 0.5) || !(slow.ms > 0)) return null;
   const promptMean = Math.max(1, slow.promptTokens / slow.arrivals);
   const promptMeanSq = Math.max(promptMean ** 2, slow.promptTokensSq / slow.arrivals);
   const answers = answersOf(slow);
   return {
-    ratePerS: (slow.arrivals * 1000) / slow.ms,
+    ratePerS: forecastRate(slow, memory.fast, forecast),
     promptMean,
     promptMeanSq,
-    promptMax: memory.maxPromptTokens > 0 ? memory.maxPromptTokens : 4 * promptMean,
+    prompts: promptQuantiles(promptMean, promptMeanSq, memory.maxPromptTokens),
     outputMean: answers.mean,
     contextPerSequence:
       memory.contextPerSequence > 0 ? memory.contextPerSequence : promptMean + answers.mean / 2,
     prefillDoubt: Math.sqrt(promptMeanSq / promptMean ** 2 / slow.arrivals),
     decodeDoubt: Math.hypot(answers.doubt, 1 / Math.sqrt(slow.arrivals)),
   };
+}
+
+/** The slow rate, moved by a part of what the fast one differs beyond its own scatter. */
+function forecastRate(slow: Account, fast: Account, forecast: number): number {
+  const slowPerS = (slow.arrivals * 1000) / slow.ms;
+  if (!(fast.ms > 0) || forecast === 0) return slowPerS;
+  const expected = (slowPerS * fast.ms) / 1000;
+  const scatter = Math.sqrt(1.5 * expected + 1);
+  const excess = fast.arrivals - expected;
+  const beyond = Math.sign(excess) * Math.max(0, Math.abs(excess) - scatter);
+  return Math.max(0.01 * slowPerS, slowPerS + (forecast * beyond * 1000) / fast.ms);
+}
+
+/** Normal deviates of the quantiles that stand for a distribution of prompts, the tail finer, and their shares. */
+const PROMPT_DEVIATES: readonly number[] = [-1.15, -0.32, 0.25, 0.76, 1.28, 1.75, 2.17, 2.75];
+export const PROMPT_WEIGHTS: readonly number[] = [0.25, 0.25, 0.2, 0.15, 0.08, 0.04, 0.02, 0.01];
+
+/** Lognormal by its two moments, cut at the longest prompt seen (0: none was told). */
+function promptQuantiles(mean: number, meanSq: number, greatest: number): readonly number[] {
+  const variance = Math.log(Math.max(1, meanSq / mean ** 2));
+  const median = Math.log(mean) - variance / 2;
+  const most = greatest > 0 ? greatest : 4 * mean;
+  return PROMPT_DEVIATES.map((deviate) => Math.min(most, Math.exp(median + Math.sqrt(variance) * deviate)));
 }
 
 /**
@@ -122,7 +150,7 @@ function answersOf(slow: Account): { readonly mean: number; readonly doubt: numb
   const scatter = 1 / Math.sqrt(slow.finished);
   // Answers scatter less than exponential ones (CV 0.73 for ShareGPT), for which the long side would be exact.
   const apart = Math.log(long / short);
-  return { mean: short * Math.exp(0.75 * apart), doubt: Math.hypot(scatter, 0.25 * apart) };
+  return { mean: short * Math.exp(0.9 * apart), doubt: Math.hypot(scatter, 0.25 * apart) };
 }
 
 /** Until the first answer has finished: ShareGPT's and Azure's means are 330 and 217. */

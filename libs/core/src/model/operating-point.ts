@@ -41,9 +41,11 @@ export interface PlantView {
   readonly maxSequences: number;
   /** Sequences that decode carries now; null: not told. */
   readonly sequencesNow: number | null;
+  /** Whether a batch that does not settle is followed ahead; else it counts as settled. */
+  readonly followed: boolean;
 }
 
-const ROUNDS = 4;
+const ROUNDS = 3;
 
 /** How much longer than believed each phase's iterations take: to see what an error of the belief would do. */
 export interface Slower {
@@ -130,7 +132,7 @@ function settlePrefill(cost: StepCost, demand: Demand, plant: PlantView, startBa
   const mostBatch = Math.max(1, plant.maxBatchTokens / mean);
   let batch = startBatch;
   let stepMs = cost.constMs + batch * own;
-  for (let round = 0; round < 4; round++) {
+  for (let round = 0; round < 3; round++) {
     const arriving = perMs * stepMs;
     batch = Math.min(mostBatch, arriving + Math.exp(-arriving));
     stepMs = cost.constMs + batch * own;
@@ -197,7 +199,7 @@ function tpotPath(
 ): readonly number[] {
   const { maxSequences: most, sequencesNow: now } = plant;
   const calm = settled.sequences < NEARLY_FULL * most && (now === null || now <= 1.2 * settled.sequences + 4);
-  if (calm) return [settled.stepMs];
+  if (calm || !plant.followed) return [settled.stepMs];
   const answer = answerOf(demand);
   const perSequence = cost.firstMs + cost.secondMs * demand.contextPerSequence;
   let inSystem = now ?? settled.sequences;

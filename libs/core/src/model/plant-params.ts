@@ -37,9 +37,9 @@ export function priorBelief(prior: SearchPrior | null): Gaussian {
   const constant = prior === null ? 0.7 : KNOWN_SCALE_SD;
   return gaussianOf(
     // Contention: the middle of the ranges that MuxWise, Nexus and DuetServe report (0.1..0.36 and 0.05..0.3).
-    [0, 0, known.prefill.sensitivity, 0, 0, known.decode.sensitivity, 0, 0, 0.15, 0.08],
+    [0, 0, known.prefill.sensitivity, 0, 0, known.decode.sensitivity, 0, -0.4, 0.15, 0.08],
     // Sensitivities: across batch sizes and models those of MuxServe's curves spread by 0.2 (data.md §4).
-    [constant, scale, 0.15, constant, scale, 0.12, 0.5, 0.6, 0.08, 0.05],
+    [constant, scale, 0.15, constant, scale, 0.12, 0.5, 0.7, 0.08, 0.05],
   );
 }
 

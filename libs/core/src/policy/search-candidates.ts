@@ -1,10 +1,10 @@
 /** Which splits are weighed: a coarse net over both caps, then the neighbours of the best. */
-import { sameSplit, splitWithin } from "../allocation.js";
+import { splitWithin } from "../allocation.js";
 import { nearestSplit } from "../guard/grid.js";
 import type { Limits, Split } from "../nouns.js";
 
 /** Percent; finer where a cap is small, since what counts is the ratio. */
-const NET: readonly number[] = [10, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90, 100];
+const NET: readonly number[] = [10, 15, 20, 30, 40, 55, 70, 85, 100];
 
 /** Caps that leave more of the GPU idle than this gain nothing over larger ones. */
 const LEAST_SUM_PCT = 95;
@@ -28,8 +28,8 @@ export function candidateSplits(limits: Limits): readonly Split[] {
 
 export function neighbours(split: Split, limits: Limits): readonly Split[] {
   const wanted: Split[] = [];
-  for (const dx of [-5, 0, 5]) {
-    for (const dy of [-5, 0, 5]) {
+  for (const dx of [-10, -5, 0, 5, 10]) {
+    for (const dy of [-10, -5, 0, 5, 10]) {
       if (dx === 0 && dy === 0) continue;
       wanted.push({ prefillSmPct: split.prefillSmPct + dx, decodeSmPct: split.decodeSmPct + dy });
     }
@@ -39,10 +39,10 @@ export function neighbours(split: Split, limits: Limits): readonly Split[] {
 
 /** Quantised to what the hardware delivers, each once. */
 function deliverable(wanted: readonly Split[], limits: Limits): readonly Split[] {
-  const found: Split[] = [];
+  const found = new Map<number, Split>();
   for (const split of wanted) {
     const near = nearestSplit(split, limits);
-    if (splitWithin(near, limits) && !found.some((other) => sameSplit(other, near))) found.push(near);
+    if (splitWithin(near, limits)) found.set(near.prefillSmPct * 1000 + near.decodeSmPct, near);
   }
-  return found;
+  return [...found.values()];
 }

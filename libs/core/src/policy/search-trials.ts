@@ -76,18 +76,36 @@ export interface Correction {
   readonly tpot: number;
 }
 
-export function correctionAt(trials: readonly Trial[], split: Split): Correction {
+/** A trial as a correction is made of it. */
+export interface Lesson {
+  readonly prefillSmPct: number;
+  readonly decodeSmPct: number;
+  readonly n: number;
+  readonly ttft: number;
+  readonly tpot: number;
+}
+
+export function lessonsOf(trials: readonly Trial[]): readonly Lesson[] {
+  return trials.map(({ prefillSmPct, decodeSmPct, n, ttftOk, ttftPredicted, tpotOk, tpotPredicted }) => ({
+    prefillSmPct,
+    decodeSmPct,
+    n,
+    ttft: surprise(ttftOk, ttftPredicted, n),
+    tpot: surprise(tpotOk, tpotPredicted, n),
+  }));
+}
+
+export function correctionAt(lessons: readonly Lesson[], split: Split): Correction {
   let weight = DOUBT;
   let ttft = 0;
   let tpot = 0;
-  for (const trial of trials) {
-    const dx = (trial.prefillSmPct - split.prefillSmPct) / REACH_PCT;
-    const dy = (trial.decodeSmPct - split.decodeSmPct) / REACH_PCT;
-    const near = EVERYWHERE + (1 - EVERYWHERE) * Math.exp(-(dx * dx + dy * dy) / 2);
-    const w = near * trial.n;
+  for (const lesson of lessons) {
+    const dx = (lesson.prefillSmPct - split.prefillSmPct) / REACH_PCT;
+    const dy = (lesson.decodeSmPct - split.decodeSmPct) / REACH_PCT;
+    const w = lesson.n * (EVERYWHERE + (1 - EVERYWHERE) * Math.exp(-(dx * dx + dy * dy) / 2));
     weight += w;
-    ttft += w * surprise(trial.ttftOk, trial.ttftPredicted, trial.n);
-    tpot += w * surprise(trial.tpotOk, trial.tpotPredicted, trial.n);
+    ttft += w * lesson.ttft;
+    tpot += w * lesson.tpot;
   }
   return { ttft: ttft / weight, tpot: tpot / weight };
 }

@@ -5,28 +5,35 @@
  * scored by what is to be expected over all that is still believed possible: a far and unknown split must promise
  * more than a near and measured one.
  */
-import type { Candidate, HoldReason, SearchParams, Snapshot } from "../decision.js";
+import type { Candidate, HoldReason, SearchParams, SearchPart, Snapshot } from "../decision.js";
 import { sameSplit, tidy } from "../allocation.js";
 import type { Split } from "../nouns.js";
 import type { PolicyOutcome } from "./outcome.js";
 import { candidateSplits, neighbours } from "./search-candidates.js";
 import type { SearchMemory } from "./search-memory.js";
-import { meanOf } from "./search-model.js";
-import type { Prospect, SearchModel } from "./search-model.js";
+import type { SearchModel } from "./search-model.js";
+import { searchQuota } from "./search-quota.js";
+import { meanOf } from "./search-prospect.js";
+import type { Prospect } from "./search-prospect.js";
 
-/** Moves of the last ten minutes raise the price of the next: one a ten minutes is what a steady load may cost. */
-const PRICE_WINDOW_MS = 600_000;
+/** Each move raises the price of the next, less as it ages: a first guess may be mended once it has been measured. */
+const PRICE_TAU_MS = 150_000;
 
 /** Evaluations in a row that must agree, unless the gain is so large that waiting costs more. */
 const AGREEING = 2;
 const URGENT_GAIN = 0.08;
 
-/** Nothing is moved before so much was seen of the plant: the first answers to finish are the short ones. */
-const LEAST_LEARNT_S = 20;
+/**
+ * Nothing is moved before the plant was watched for so many lives of an answer: until then the batch still fills, and
+ * the answers that have finished are the short ones. Within these bounds, seconds.
+ */
+const LIVES = 2.5;
+const LEAST_LEARNT_S = 10;
+const ENOUGH_LEARNT_S = 45;
 /** Unless the gain is such that no likely error undoes it. */
 const BLATANT_GAIN = 0.3;
 
-/** Prospects beyond the best that a decision's row shows. */
+/** Splits that a decision's row shows. */
 const SHOWN = 8;
 
 export interface SearchOutcome {
@@ -49,23 +56,57 @@ export function searchPolicy(
   const price = priceOf(snapshot, params, model, nowMs);
   const worthIt = gain >= price && !sameSplit(best.split, now.split);
   const found = worthIt ? model.memory.found + 1 : 0;
-  const known = model.memory.learntS >= LEAST_LEARNT_S || gain >= BLATANT_GAIN;
-  const agreed = worthIt && known && (found >= AGREEING || gain >= URGENT_GAIN + price);
-  const chosen = agreed ? best : now;
-  const candidates = shown(ranked, now, chosen, snapshot);
-  const memory = { ...model.memory, found: agreed ? 0 : found };
-  const reason = agreed ? "BETTER_SPLIT" : holdReason(gain, now, best);
-  const outcome: PolicyOutcome = {
-    reason,
-    wanted: { split: chosen.split, kvQuotaPct: snapshot.current.kvQuotaPct },
-    candidates,
+  const agreed = worthIt && (isLeftOut(params, "patience") || isAgreed(found, gain - price, now, model));
+  const forSplit: PolicyOutcome = {
+    reason: agreed ? "BETTER_SPLIT" : holdReason(gain, now, best),
+    wanted: { split: agreed ? best.split : now.split, kvQuotaPct: snapshot.current.kvQuotaPct },
+    candidates: shown(ranked, now, agreed ? best : now, snapshot),
     why: sentence(now, best, gain, price),
   };
-  return { outcome, memory, now, prospectOf: model.prospectOf };
+  return {
+    outcome: params.moveKvQuota ? withQuota(forSplit, agreed, snapshot, model, now) : forSplit,
+    memory: { ...model.memory, found: agreed ? 0 : found },
+    now,
+    prospectOf: model.prospectOf,
+  };
+}
+
+function isLeftOut(params: SearchParams, part: SearchPart): boolean {
+  return params.without?.includes(part) ?? false;
+}
+
+/** Seen for long enough, unless blatant; and twice in a row, unless waiting costs more. */
+function isAgreed(found: number, net: number, now: Prospect, model: SearchModel): boolean {
+  const known = model.memory.learntS >= neededS(now, model) || net >= BLATANT_GAIN;
+  return known && (found >= AGREEING || net >= URGENT_GAIN);
+}
+
+function withQuota(
+  outcome: PolicyOutcome,
+  moves: boolean,
+  snapshot: Snapshot,
+  model: SearchModel,
+  now: Prospect,
+): PolicyOutcome {
+  const quota = searchQuota(snapshot, model, now);
+  const before = snapshot.current.kvQuotaPct;
+  if (quota === null || quota.quotaPct === before) return outcome;
+  const ofQuota = quota.quotaPct < before ? "KV_PRESSURE" : "KV_RELIEF";
+  return {
+    ...outcome,
+    reason: moves ? outcome.reason : ofQuota,
+    wanted: { ...outcome.wanted, kvQuotaPct: quota.quotaPct },
+    why: `${outcome.why}; ${quota.why}`,
+  };
+}
+
+function neededS(now: Prospect, model: SearchModel): number {
+  const lifeS = (model.demand.outputMean * now.state.stepMs) / 1000;
+  return Math.min(ENOUGH_LEARNT_S, Math.max(LEAST_LEARNT_S, LIVES * lifeS));
 }
 
 /** What is gained in the mean, less a part of how far that mean may be off. */
-const RISK = 0.25;
+const RISK = 0.15;
 
 function gainOf(best: Prospect, now: Prospect): number {
   const gains = best.shares.map((share, i) => share - (now.shares[i] ?? 0));
@@ -73,12 +114,22 @@ function gainOf(best: Prospect, now: Prospect): number {
   return mean - RISK * Math.sqrt(meanOf(gains.map((gain) => (gain - mean) ** 2)));
 }
 
-/** All that is weighed, best first. */
+/** Of the coarse net, and of the neighbours of its best, so many are weighed in full. */
+const COARSE = 6;
+const FINE = 3;
+
+/** What was weighed in full, best first. */
 function weigh(snapshot: Snapshot, model: SearchModel): Prospect[] {
   const { limits } = snapshot;
-  const coarse = candidateSplits(limits).map(model.prospectOf).sort(byShare);
+  const best = (splits: readonly Split[], most: number) =>
+    splits
+      .map(model.sketchOf)
+      .sort((a, b) => b.share - a.share)
+      .slice(0, most)
+      .map(({ split }) => model.prospectOf(split));
+  const coarse = best(candidateSplits(limits), COARSE).sort(byShare);
   const first = coarse[0];
-  const fine = first === undefined ? [] : neighbours(first.split, limits).map(model.prospectOf);
+  const fine = first === undefined ? [] : best(neighbours(first.split, limits), FINE);
   return [...coarse, ...fine].sort(byShare);
 }
 
@@ -90,9 +141,11 @@ function byShare(a: Prospect, b: Prospect): number {
 
 function priceOf(snapshot: Snapshot, params: SearchParams, model: SearchModel, nowMs: number): number {
   const steadySinceMs = nowMs - 1000 * model.memory.demand.steadyS;
-  const since = Math.max(nowMs - PRICE_WINDOW_MS, steadySinceMs);
-  const recent = snapshot.recentMoves.filter((move) => move.atMs >= since).length;
-  return params.minGainShare * (1 + recent);
+  let recent = 0;
+  for (const { atMs } of snapshot.recentMoves) {
+    if (atMs >= steadySinceMs) recent += Math.exp(-(nowMs - atMs) / PRICE_TAU_MS);
+  }
+  return params.minGainShare * (1 + (isLeftOut(params, "price") ? 0 : recent));
 }
 
 function holdReason(gain: number, now: Prospect, best: Prospect): HoldReason {

@@ -1,0 +1,145 @@
+/** What the search policy learns from the latest windows, and how its predictions turned out. */
+import type { LatestSignal, SearchPart, SearchPrior, Snapshot } from "../decision.js";
+import { ttftShares } from "../model/attainment.js";
+import { demandOf, noteDemand } from "../model/demand.js";
+import type { Demand } from "../model/demand.js";
+import type { Gaussian } from "../model/kalman.js";
+import type { OperatingState } from "../model/operating-point.js";
+import { learnPlant } from "../model/plant-learning.js";
+import type { Histogram } from "../nouns.js";
+import { meanMs, okShare, percentile, sampleCount } from "../signal/histogram.js";
+import { MOST_WAIT_BIAS } from "./search-memory.js";
+import type { SearchMemory } from "./search-memory.js";
+import { backlogs, meanOf, rawShares, viewOf } from "./search-prospect.js";
+import type { Ground } from "./search-prospect.js";
+import { noteTrial } from "./search-trials.js";
+import type { Outcome } from "./search-trials.js";
+
+export interface Teaching {
+  /** The prior that the belief is about, and how wide it is at most. */
+  readonly prior: SearchPrior;
+  readonly widest: Gaussian;
+  readonly without: readonly SearchPart[];
+}
+
+/** The memory after the latest windows. */
+export function learnFrom(
+  snapshot: Snapshot,
+  latest: LatestSignal,
+  memory: SearchMemory,
+  teaching: Teaching,
+): SearchMemory {
+  const { prior, widest, without } = teaching;
+  const demandMemory = noteDemand(memory.demand, latest, !without.includes("load-change"));
+  const demand = demandOf(demandMemory);
+  const base = { ...memory, learntToMs: latest.toAtMs, demand: demandMemory };
+  const settled = latest.generation === snapshot.current.generation && snapshot.rolloutGeneration === null;
+  if (demand === null || !settled) {
+    return { ...base, trials: noteTrial(memory.trials, snapshot.current.split, null, latest.durationMs) };
+  }
+  const { split } = snapshot.current;
+  const belief = learnPlant(memory.belief, widest, prior, split, latest, demand);
+  const learntS = memory.learntS + latest.durationMs / 1000;
+  const learnt = { ...base, belief, learntS, ...tpotShape(memory, latest) };
+  const outcome = outcomeOf(snapshot, latest, learnt, demand, prior);
+  const waitStep = outcome === null || without.includes("wait-bias") ? 0 : outcome.waitStep;
+  const tried = without.includes("trials") ? null : outcome;
+  return {
+    ...learnt,
+    waitBias: memory.waitBias + waitStep,
+    trials: noteTrial(memory.trials, split, tried, latest.durationMs),
+  };
+}
+
+/** Samples of TPOT whose p90 over p50 is worth something. */
+const ENOUGH_FOR_SPREAD = 12;
+
+function tpotShape(
+  memory: SearchMemory,
+  latest: LatestSignal,
+): Pick<SearchMemory, "tpotSpread" | "tpotBias"> {
+  const { tpotSpread, tpotBias } = memory;
+  const { tpot, work } = latest;
+  const samples = tpot === null ? 0 : sampleCount(tpot);
+  // Answers that waited for a place in a full batch tell of the queue, which is followed on its own.
+  const waiting = (work?.decodeWaiting ?? 0) > 0.02 * (latest.queue.decodeRunning ?? Infinity);
+  if (tpot === null || samples < 1 || waiting) return { tpotSpread, tpotBias };
+  const weight = 1 - Math.exp(-samples / 100);
+  const spread = samples < ENOUGH_FOR_SPREAD ? null : spreadOf(tpot);
+  return {
+    tpotSpread: spread === null ? tpotSpread : tpotSpread + weight * (spread - tpotSpread),
+    tpotBias: tpotBias + weight * (biasOf(tpot, work?.decodeStepMeanMs ?? null) - tpotBias),
+  };
+}
+
+/** ln of mean TPOT over the mean iteration: what it holds beyond iterations, the wait for a place in the batch. */
+function biasOf(tpot: Histogram, stepMs: number | null): number {
+  const mean = meanMs(tpot);
+  if (mean === null || !(mean > 0) || stepMs === null || !(stepMs > 0)) return 0;
+  return Math.min(1, Math.max(-0.5, Math.log(mean / stepMs)));
+}
+
+/** Standard deviation of ln TPOT by its median and its p90; null where the histogram cannot tell. */
+function spreadOf(tpot: Histogram): number | null {
+  const p90 = percentile(tpot, 0.9);
+  const p50 = percentile(tpot, 0.5);
+  if (p90 === null || p50 === null || p90.overflow || !(p50.ms > 0)) return null;
+  return Math.min(1, Math.max(0.03, Math.log(p90.ms / p50.ms) / 1.2816));
+}
+
+/** How long what a change has left behind is given to drain. */
+const SETTLING_S = 40;
+
+/** What came of the split in the latest windows, against what the model says of it; null while it does not settle. */
+function outcomeOf(
+  snapshot: Snapshot,
+  latest: LatestSignal,
+  memory: SearchMemory,
+  demand: Demand,
+  prior: SearchPrior,
+): (Outcome & { readonly waitStep: number }) | null {
+  const { slo, current } = snapshot;
+  const ttft = latest.ttft === null ? null : okShare(latest.ttft, slo.ttft.boundMs);
+  const tpot = latest.tpot === null ? null : okShare(latest.tpot, slo.tpot.boundMs);
+  if (latest.ttft === null || ttft === null || tpot === null) return null;
+  const view = viewOf(snapshot, memory, demand, prior);
+  const ground = { memory, demand, view, lessons: [], backlogMsOf: () => 0, slo, without: [] };
+  const raw = rawShares(current.split, ground);
+  if (raw.state.utilisation >= 1 || raw.state.tpotMs.length > 1) return null;
+  // A backlog belongs to a settled queue now and then, but not one that an older split or load has left behind.
+  const lastChangeMs = snapshot.lastChangeAtMs ?? -Infinity;
+  const young = memory.demand.steadyS < SETTLING_S || (latest.toAtMs ?? 0) - lastChangeMs < SETTLING_S * 1000;
+  if (young && backlogs(snapshot, demand)(raw.state) > 0) return null;
+  const n = sampleCount(latest.ttft);
+  return {
+    n,
+    waitStep: waitStepOf(raw.state, ground, ttft.share, n),
+    ttftShare: ttft.share,
+    tpotShare: tpot.share,
+    predictedTtftShare: meanOf(raw.shares.map((share) => share.ttft)),
+    predictedTpotShare: meanOf(raw.shares.map((share) => share.tpot)),
+  };
+}
+
+/**
+ * Requests after which half of an error of the waits is taken up, on an idle prefill; more the busier it is, since a
+ * queue near saturation has good minutes and bad ones. Good news counts a third: a long wait is the rarer sample.
+ */
+const WAIT_DOUBT = 300;
+const GOOD_NEWS = 0.33;
+const WAIT_PROBE = 0.2;
+
+/** How far to move waitBias so that the predicted share of first tokens within the bound nears the measured one. */
+function waitStepOf(state: OperatingState, ground: Ground, measured: number, n: number): number {
+  const { demand, slo, memory } = ground;
+  const shareAt = (bias: number) => ttftShares(state, demand, slo, 0, Math.exp(bias))[0] ?? 0;
+  const here = shareAt(memory.waitBias);
+  const slope = (shareAt(memory.waitBias + WAIT_PROBE) - here) / WAIT_PROBE;
+  // Where waits do not matter to the share, the share says nothing of them.
+  const step = ((here - measured) * -slope) / (slope ** 2 + 0.03 ** 2);
+  const doubt = WAIT_DOUBT / Math.max(0.05, 1 - state.prefillBusy);
+  const weight = (n / (n + doubt)) * (step < 0 ? GOOD_NEWS : 1);
+  const weighed = Math.max(-0.5, Math.min(0.5, step)) * weight;
+  const wanted = Math.max(-MOST_WAIT_BIAS, Math.min(MOST_WAIT_BIAS, memory.waitBias + weighed));
+  return wanted - memory.waitBias;
+}

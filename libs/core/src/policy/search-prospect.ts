@@ -1,0 +1,203 @@
+/** What a split promises: the operating state that it leads to and the share of requests within both bounds. */
+import type { SearchPart, Snapshot, SearchPrior } from "../decision.js";
+import { tpotShare, ttftShares } from "../model/attainment.js";
+import type { Demand } from "../model/demand.js";
+import { deviationOf, gradientOf } from "../model/kalman.js";
+import type { Gaussian } from "../model/kalman.js";
+import { operatingState } from "../model/operating-point.js";
+import type { OperatingState, PlantView } from "../model/operating-point.js";
+import { decodeCost, phaseShares, prefillCost } from "../model/plant-params.js";
+import type { SloTarget, Split } from "../nouns.js";
+import type { SearchMemory } from "./search-memory.js";
+import { correctionAt, corrected } from "./search-trials.js";
+import type { Lesson } from "./search-trials.js";
+
+/** Prompt tokens of an iteration and sequences of a batch where nothing tells: what vLLM and SGLang start with. */
+const USUAL_BATCH_TOKENS = 4_096;
+const USUAL_SEQUENCES = 512;
+
+export interface Sketch {
+  readonly split: Split;
+  readonly share: number;
+}
+
+export interface Prospect {
+  readonly split: Split;
+  readonly state: OperatingState;
+  /** Share of requests within both bounds at each point of the belief that is looked at, and their mean. */
+  readonly shares: readonly number[];
+  readonly share: number;
+  /** Standard deviations of the logarithms of prefill's and decode's times. */
+  readonly prefillDoubt: number;
+  readonly decodeDoubt: number;
+}
+
+export function viewOf(
+  snapshot: Snapshot,
+  memory: SearchMemory,
+  demand: Demand,
+  prior: SearchPrior,
+): PlantView {
+  const kvTokens = snapshot.latest?.kv.totalTokens ?? null;
+  const limit = snapshot.latest?.work?.maxSequences ?? USUAL_SEQUENCES;
+  const inMemory = kvTokens === null ? limit : (0.95 * kvTokens) / demand.contextPerSequence;
+  return {
+    theta: memory.belief.mean,
+    prior,
+    maxBatchTokens: snapshot.latest?.work?.maxBatchTokens ?? USUAL_BATCH_TOKENS,
+    sequencesNow: sequencesNow(snapshot),
+    followed: true,
+    maxSequences: Math.max(1, Math.min(limit, inMemory)),
+  };
+}
+
+function sequencesNow({ latest }: Snapshot): number | null {
+  const running = latest?.queue.decodeRunning ?? null;
+  return running === null ? null : running + (latest?.work?.decodeWaiting ?? 0);
+}
+
+/** What waits for prefill beyond what is usual there, in ms of its work. */
+export function backlogs(snapshot: Snapshot, demand: Demand): (state: OperatingState) => number {
+  const { latest, slo } = snapshot;
+  const waiting = latest?.queue.prefillWaiting ?? 0;
+  const tokens = latest?.work?.prefillWaitingTokens ?? waiting * demand.promptMean;
+  return ({ prefill, waitMs }) => {
+    const perBatch = Math.max(1, USUAL_BATCH_TOKENS / demand.promptMean);
+    const squares = demand.promptMeanSq / demand.promptMean;
+    const workMs =
+      (waiting / perBatch) * prefill.constMs + tokens * (prefill.firstMs + prefill.secondMs * squares);
+    const usualMs = 2 * waitMs + 0.3 * slo.ttft.boundMs;
+    return Math.max(0, workMs - usualMs);
+  };
+}
+
+export interface Ground {
+  readonly memory: SearchMemory;
+  readonly demand: Demand;
+  readonly view: PlantView;
+  readonly lessons: readonly Lesson[];
+  readonly backlogMsOf: (state: OperatingState) => number;
+  readonly slo: SloTarget;
+  /** Parts that are left out: to measure what each is worth. */
+  readonly without: readonly SearchPart[];
+}
+
+/**
+ * Where a belief of two independent errors, prefill's and decode's, is looked at: the mean, and each error alone at
+ * +-1.73 standard deviations (cubature of degree 3). Weights add up to 1.
+ */
+const DOUBT_POINTS: readonly (readonly [prefill: number, decode: number, weight: number])[] = [
+  [0, 0, 1 / 3],
+  [-1.732, 0, 1 / 6],
+  [1.732, 0, 1 / 6],
+  [0, -1.732, 1 / 6],
+  [0, 1.732, 1 / 6],
+];
+
+export function prospectAt(split: Split, ground: Ground): Prospect {
+  const raw = rawShares(split, ground);
+  const correction = correctionAt(ground.lessons, split);
+  const shares = raw.shares.map(({ both }) => corrected(both, correction.ttft + correction.tpot));
+  return { ...raw, split, shares, share: meanOf(shares) };
+}
+
+/** The belief's mean, and both phases slower by as much as a belief usually errs: what is good in both is sound. */
+const SKETCH_POINTS = [
+  { prefill: 1, decode: 1 },
+  { prefill: 1.12, decode: 1.12 },
+];
+
+export function sketchAt(split: Split, ground: Ground): Sketch {
+  const { demand, view } = ground;
+  const correction = correctionAt(ground.lessons, split);
+  let share = 0;
+  for (const slower of SKETCH_POINTS) {
+    const { both } = sharesOf(operatingState(split, demand, view, slower), demand, ground);
+    share += corrected(both, correction.ttft + correction.tpot) / SKETCH_POINTS.length;
+  }
+  return { split, share };
+}
+
+/** The mean over what is believed possible. */
+export function meanOf(shares: readonly number[]): number {
+  let sum = 0;
+  DOUBT_POINTS.forEach(([, , weight], i) => (sum += weight * (shares[i] ?? 0)));
+  return sum;
+}
+
+export interface RawShares extends Pick<Prospect, "state" | "prefillDoubt" | "decodeDoubt"> {
+  /** One for each of DOUBT_POINTS. */
+  readonly shares: readonly Shares[];
+}
+
+export function rawShares(split: Split, ground: Ground): RawShares {
+  const { memory, demand, view } = ground;
+  const state = operatingState(split, demand, view, { prefill: 1, decode: 1 });
+  const doubt = doubtsOf(split, memory.belief, state, demand, view);
+  const unsure = !ground.without.includes("doubt");
+  const prefillDoubt = unsure ? Math.hypot(doubt.prefill, demand.prefillDoubt) : 0;
+  const decodeDoubt = unsure ? Math.hypot(doubt.decode, demand.decodeDoubt) : 0;
+  const shares = DOUBT_POINTS.map(([ofPrefill, ofDecode]) => {
+    if (ofPrefill === 0 && ofDecode === 0) return sharesOf(state, demand, ground);
+    const slower = { prefill: Math.exp(ofPrefill * prefillDoubt), decode: Math.exp(ofDecode * decodeDoubt) };
+    return sharesOf(operatingState(split, demand, view, slower), demand, ground);
+  });
+  return { state, shares, prefillDoubt, decodeDoubt };
+}
+
+interface Shares {
+  readonly ttft: number;
+  readonly tpot: number;
+  readonly both: number;
+}
+
+/** Means over the instants ahead; what is settled counts at each of them. */
+function sharesOf(state: OperatingState, demand: Demand, ground: Ground): Shares {
+  const { memory, slo } = ground;
+  const ttft = ttftShares(state, demand, slo, ground.backlogMsOf(state), Math.exp(memory.waitBias));
+  const factor = Math.exp(memory.tpotBias);
+  const spread = Math.hypot(memory.tpotSpread, state.stepFluctuation);
+  const tpot = state.tpotMs.map((ms) => tpotShare(ms * factor, slo.tpot.boundMs, spread));
+  const instants = Math.max(ttft.length, tpot.length);
+  const sums = { ttft: 0, tpot: 0, both: 0 };
+  for (let i = 0; i < instants; i++) {
+    const first = ttft[ttft.length === 1 ? 0 : i] ?? 0;
+    const later = tpot[tpot.length === 1 ? 0 : i] ?? 0;
+    sums.ttft += first / instants;
+    sums.tpot += later / instants;
+    sums.both += (first * later) / instants;
+  }
+  return sums;
+}
+
+/** How uncertain the times of both phases are at a split, the overlap of busy times held as it is there. */
+function doubtsOf(
+  split: Split,
+  belief: Gaussian,
+  state: OperatingState,
+  demand: Demand,
+  view: PlantView,
+): { readonly prefill: number; readonly decode: number } {
+  const decodeBusy = 1 - Math.exp(-state.sequences);
+  const batchTokens = state.batch * demand.promptMean;
+  const context = state.sequences * demand.contextPerSequence;
+  const prefill = (theta: readonly number[]) => {
+    const shares = phaseShares(split, theta);
+    const alone = prefillCost(theta, view.prior.prefill, shares.prefillAlone, false);
+    const beside = prefillCost(theta, view.prior.prefill, shares.prefillBeside, true);
+    const ms = (cost: typeof alone) => cost.constMs + cost.firstMs * batchTokens;
+    return -Math.log(decodeBusy / ms(beside) + (1 - decodeBusy) / ms(alone));
+  };
+  const decode = (theta: readonly number[]) => {
+    const shares = phaseShares(split, theta);
+    const alone = decodeCost(theta, view.prior.decode, shares.decodeAlone, false);
+    const beside = decodeCost(theta, view.prior.decode, shares.decodeBeside, true);
+    const ms = (cost: typeof alone) =>
+      cost.constMs + cost.firstMs * state.sequences + cost.secondMs * context;
+    return -Math.log(state.prefillBusy / ms(beside) + (1 - state.prefillBusy) / ms(alone));
+  };
+  return {
+    prefill: deviationOf(belief, gradientOf(prefill, belief.mean)),
+    decode: deviationOf(belief, gradientOf(decode, belief.mean)),
+  };
+}
