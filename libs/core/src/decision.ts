@@ -160,13 +160,11 @@ export const SEARCH_PARTS = [
   "doubt",
   "load-change",
   "path",
-  "trials",
   "wait-bias",
   "backlog",
   "patience",
   "price",
   "work",
-  "forecast",
 ] as const;
 
 export type SearchPart = (typeof SEARCH_PARTS)[number];
@@ -192,6 +190,7 @@ export type MoveReason =
   | "TPOT_MISSED"
   | "BOTH_MISSED"
   | "BETTER_SPLIT"
+  | "LOAD_CHANGED"
   | "KV_PRESSURE"
   | "KV_RELIEF";
 

@@ -21,9 +21,9 @@ export const POLICY_VERSIONS: Readonly<Record<PolicyName, number>> = {
 export const DEFAULT_LOOKBACK_MS = 120_000;
 
 export const DEFAULT_GUARDS: GuardConfig = {
-  // The whole reach of one decision of the default policy, 3 x 5 points. From 50 it takes decode's share down by
-  // a third at most, which by eq. 4 costs TPOT a factor of 1.4: bad, not ruinous, and rolled back if unforeseen.
-  maxStepPct: 15,
+  // No bound in effect: the search policy scores what a jump costs, and each step on the way would cost a rollout
+  // and a dwell. Feedback bounds its own reach (3 x 5 points). An operator who wants small steps lowers this.
+  maxStepPct: 95,
   // Ten answers of a second, or two five-second windows, must have run wholly at the new split.
   dwellMs: 10_000,
   // A load that swings every ten minutes reverses six times an hour; a faster one is gone before its windows are in.

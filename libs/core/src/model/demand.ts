@@ -92,18 +92,15 @@ export function noteDemand(memory: DemandMemory, latest: Signal, noticing = true
   };
 }
 
-/**
- * Null before anything has arrived. `forecast` (0..1): how far the rate is taken to go on from the slow account's
- * towards, and past, the fast one's; 0 believes the slow account alone.
- */
-export function demandOf(memory: DemandMemory, forecast = 0): Demand | null {
+/** Null before anything has arrived. */
+export function demandOf(memory: DemandMemory): Demand | null {
   const { slow } = memory;
   if (!(slow.arrivals > 0.5) || !(slow.ms > 0)) return null;
   const promptMean = Math.max(1, slow.promptTokens / slow.arrivals);
   const promptMeanSq = Math.max(promptMean ** 2, slow.promptTokensSq / slow.arrivals);
   const answers = answersOf(slow);
   return {
-    ratePerS: forecastRate(slow, memory.fast, forecast),
+    ratePerS: (slow.arrivals * 1000) / slow.ms,
     promptMean,
     promptMeanSq,
     prompts: promptQuantiles(promptMean, promptMeanSq, memory.maxPromptTokens),
@@ -113,17 +110,6 @@ export function demandOf(memory: DemandMemory, forecast = 0): Demand | null {
     prefillDoubt: Math.sqrt(promptMeanSq / promptMean ** 2 / slow.arrivals),
     decodeDoubt: Math.hypot(answers.doubt, 1 / Math.sqrt(slow.arrivals)),
   };
-}
-
-/** The slow rate, moved by a part of what the fast one differs beyond its own scatter. */
-function forecastRate(slow: Account, fast: Account, forecast: number): number {
-  const slowPerS = (slow.arrivals * 1000) / slow.ms;
-  if (!(fast.ms > 0) || forecast === 0) return slowPerS;
-  const expected = (slowPerS * fast.ms) / 1000;
-  const scatter = Math.sqrt(1.5 * expected + 1);
-  const excess = fast.arrivals - expected;
-  const beyond = Math.sign(excess) * Math.max(0, Math.abs(excess) - scatter);
-  return Math.max(0.01 * slowPerS, slowPerS + (forecast * beyond * 1000) / fast.ms);
 }
 
 /** Normal deviates of the quantiles that stand for a distribution of prompts, the tail finer, and their shares. */

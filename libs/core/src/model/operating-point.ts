@@ -41,8 +41,8 @@ export interface PlantView {
   readonly maxSequences: number;
   /** Sequences that decode carries now; null: not told. */
   readonly sequencesNow: number | null;
-  /** Whether a batch that does not settle is followed ahead; else it counts as settled. */
-  readonly followed: boolean;
+  /** False: a batch that does not settle is not followed ahead but counts as settled. */
+  readonly followed?: boolean;
 }
 
 const ROUNDS = 3;
@@ -199,7 +199,7 @@ function tpotPath(
 ): readonly number[] {
   const { maxSequences: most, sequencesNow: now } = plant;
   const calm = settled.sequences < NEARLY_FULL * most && (now === null || now <= 1.2 * settled.sequences + 4);
-  if (calm || !plant.followed) return [settled.stepMs];
+  if (calm || plant.followed === false) return [settled.stepMs];
   const answer = answerOf(demand);
   const perSequence = cost.firstMs + cost.secondMs * demand.contextPerSequence;
   let inSystem = now ?? settled.sequences;

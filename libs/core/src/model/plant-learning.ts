@@ -5,6 +5,7 @@ import { meanMs, sampleCount } from "../signal/histogram.js";
 import type { Demand } from "./demand.js";
 import type { Gaussian } from "./kalman.js";
 import { gradientOf, update, widen } from "./kalman.js";
+import { operatingState } from "./operating-point.js";
 import { DRIFT_PER_S, GREATEST, LEAST, decodeCost, phaseShares, prefillCost } from "./plant-params.js";
 import type { StepCost } from "./plant-params.js";
 
@@ -42,7 +43,8 @@ export function learnPlant(
 function lessonsOf(prior: SearchPrior, split: Split, latest: LatestSignal, demand: Demand): Lesson[] {
   const beside = besideShares(latest);
   return [
-    prefillLesson(prior, split, latest, demand, beside.prefill),
+    prefillLesson(prior, split, latest, demand, beside.prefill) ??
+      firstTokenLesson(prior, split, latest, demand),
     decodeLesson(prior, split, latest, demand, beside.decode),
     ...overlapLessons(split, latest),
   ].filter((lesson) => lesson !== null);
@@ -87,6 +89,38 @@ function prefillLesson(
   return { predict, measured: Math.log(busyMs), sd };
 }
 
+/** First tokens of which a window's mean is worth something. */
+const ENOUGH_FIRST_TOKENS = 5;
+
+/**
+ * ln of the mean TTFT, where the engine does not say how long prefill was busy: its own iteration and the wait, by
+ * the operating state. Rough, since waits scatter; half a backlog's worth of error is taken as usual.
+ */
+function firstTokenLesson(
+  prior: SearchPrior,
+  split: Split,
+  latest: LatestSignal,
+  demand: Demand,
+): Lesson | null {
+  const { ttft, busy, queue } = latest;
+  if (busy.prefillShare !== null || ttft === null || sampleCount(ttft) < ENOUGH_FIRST_TOKENS) return null;
+  const mean = meanMs(ttft);
+  if (mean === null || !(mean > 0)) return null;
+  const predict = (theta: readonly number[]) => {
+    const plant = { theta, prior, ...UNTOLD, sequencesNow: queue.decodeRunning };
+    const state = operatingState(split, demand, plant, { prefill: 1, decode: 1 });
+    const { prefill, batch, prefillBusy, queueing, waitMs } = state;
+    const own = prefill.firstMs * demand.promptMean + prefill.secondMs * demand.promptMeanSq;
+    const stepMs = prefill.constMs + batch * own;
+    const wait = prefillBusy * (queueing * Math.min(waitMs, 20 * stepMs) + (1 - queueing) * (stepMs / 2));
+    return Math.log(stepMs + wait);
+  };
+  return { predict, measured: Math.log(mean), sd: 0.4 };
+}
+
+/** Limits of an engine that tells none: what vLLM and SGLang start with. */
+const UNTOLD = { maxBatchTokens: 4_096, maxSequences: 512, followed: false };
+
 /** ln of the mean decode iteration; without iterations told, of the mean TPOT. */
 function decodeLesson(
   prior: SearchPrior,
@@ -110,7 +144,7 @@ function decodeLesson(
     const both = iterationMs(decodeCost(theta, prior.decode, shares.decodeBeside, true));
     return -Math.log(beside / both + (1 - beside) / alone);
   };
-  const sd = Math.hypot(told === null ? 0.15 : 0.03, 0.3 / Math.sqrt(Math.max(1, steps)));
+  const sd = Math.hypot(told === null ? 0.35 : 0.03, 0.3 / Math.sqrt(Math.max(1, steps)));
   return { predict, measured: Math.log(stepMs), sd };
 }
 

@@ -4,16 +4,13 @@ import { ttftShares } from "../model/attainment.js";
 import { demandOf, noteDemand } from "../model/demand.js";
 import type { Demand } from "../model/demand.js";
 import type { Gaussian } from "../model/kalman.js";
-import type { OperatingState } from "../model/operating-point.js";
+import { operatingState } from "../model/operating-point.js";
 import { learnPlant } from "../model/plant-learning.js";
 import type { Histogram } from "../nouns.js";
 import { meanMs, okShare, percentile, sampleCount } from "../signal/histogram.js";
 import { MOST_WAIT_BIAS } from "./search-memory.js";
 import type { SearchMemory } from "./search-memory.js";
-import { backlogs, meanOf, rawShares, viewOf } from "./search-prospect.js";
-import type { Ground } from "./search-prospect.js";
-import { noteTrial } from "./search-trials.js";
-import type { Outcome } from "./search-trials.js";
+import { backlogs, viewOf } from "./search-prospect.js";
 
 export interface Teaching {
   /** The prior that the belief is about, and how wide it is at most. */
@@ -34,21 +31,12 @@ export function learnFrom(
   const demand = demandOf(demandMemory);
   const base = { ...memory, learntToMs: latest.toAtMs, demand: demandMemory };
   const settled = latest.generation === snapshot.current.generation && snapshot.rolloutGeneration === null;
-  if (demand === null || !settled) {
-    return { ...base, trials: noteTrial(memory.trials, snapshot.current.split, null, latest.durationMs) };
-  }
-  const { split } = snapshot.current;
-  const belief = learnPlant(memory.belief, widest, prior, split, latest, demand);
+  if (demand === null || !settled) return base;
+  const belief = learnPlant(memory.belief, widest, prior, snapshot.current.split, latest, demand);
   const learntS = memory.learntS + latest.durationMs / 1000;
   const learnt = { ...base, belief, learntS, ...tpotShape(memory, latest) };
-  const outcome = outcomeOf(snapshot, latest, learnt, demand, prior);
-  const waitStep = outcome === null || without.includes("wait-bias") ? 0 : outcome.waitStep;
-  const tried = without.includes("trials") ? null : outcome;
-  return {
-    ...learnt,
-    waitBias: memory.waitBias + waitStep,
-    trials: noteTrial(memory.trials, split, tried, latest.durationMs),
-  };
+  if (without.includes("wait-bias")) return learnt;
+  return { ...learnt, waitBias: memory.waitBias + waitStep(snapshot, latest, learnt, demand, prior) };
 }
 
 /** Samples of TPOT whose p90 over p50 is worth something. */
@@ -90,37 +78,6 @@ function spreadOf(tpot: Histogram): number | null {
 /** How long what a change has left behind is given to drain. */
 const SETTLING_S = 40;
 
-/** What came of the split in the latest windows, against what the model says of it; null while it does not settle. */
-function outcomeOf(
-  snapshot: Snapshot,
-  latest: LatestSignal,
-  memory: SearchMemory,
-  demand: Demand,
-  prior: SearchPrior,
-): (Outcome & { readonly waitStep: number }) | null {
-  const { slo, current } = snapshot;
-  const ttft = latest.ttft === null ? null : okShare(latest.ttft, slo.ttft.boundMs);
-  const tpot = latest.tpot === null ? null : okShare(latest.tpot, slo.tpot.boundMs);
-  if (latest.ttft === null || ttft === null || tpot === null) return null;
-  const view = viewOf(snapshot, memory, demand, prior);
-  const ground = { memory, demand, view, lessons: [], backlogMsOf: () => 0, slo, without: [] };
-  const raw = rawShares(current.split, ground);
-  if (raw.state.utilisation >= 1 || raw.state.tpotMs.length > 1) return null;
-  // A backlog belongs to a settled queue now and then, but not one that an older split or load has left behind.
-  const lastChangeMs = snapshot.lastChangeAtMs ?? -Infinity;
-  const young = memory.demand.steadyS < SETTLING_S || (latest.toAtMs ?? 0) - lastChangeMs < SETTLING_S * 1000;
-  if (young && backlogs(snapshot, demand)(raw.state) > 0) return null;
-  const n = sampleCount(latest.ttft);
-  return {
-    n,
-    waitStep: waitStepOf(raw.state, ground, ttft.share, n),
-    ttftShare: ttft.share,
-    tpotShare: tpot.share,
-    predictedTtftShare: meanOf(raw.shares.map((share) => share.ttft)),
-    predictedTpotShare: meanOf(raw.shares.map((share) => share.tpot)),
-  };
-}
-
 /**
  * Requests after which half of an error of the waits is taken up, on an idle prefill; more the busier it is, since a
  * queue near saturation has good minutes and bad ones. Good news counts a third: a long wait is the rarer sample.
@@ -129,14 +86,33 @@ const WAIT_DOUBT = 300;
 const GOOD_NEWS = 0.33;
 const WAIT_PROBE = 0.2;
 
-/** How far to move waitBias so that the predicted share of first tokens within the bound nears the measured one. */
-function waitStepOf(state: OperatingState, ground: Ground, measured: number, n: number): number {
-  const { demand, slo, memory } = ground;
+/**
+ * How far to move waitBias so that the predicted share of first tokens within the bound nears the measured one; 0
+ * while the queue does not settle, or is still what an older split or load has left behind.
+ */
+function waitStep(
+  snapshot: Snapshot,
+  latest: LatestSignal,
+  memory: SearchMemory,
+  demand: Demand,
+  prior: SearchPrior,
+): number {
+  const { slo, current } = snapshot;
+  const measured = latest.ttft === null ? null : okShare(latest.ttft, slo.ttft.boundMs);
+  if (latest.ttft === null || measured === null) return 0;
+  const view = viewOf(snapshot, memory, demand, prior);
+  const state = operatingState(current.split, demand, view, { prefill: 1, decode: 1 });
+  if (state.utilisation >= 1 || state.tpotMs.length > 1) return 0;
+  const lastChangeMs = snapshot.lastChangeAtMs ?? -Infinity;
+  const young = memory.demand.steadyS < SETTLING_S || (latest.toAtMs ?? 0) - lastChangeMs < SETTLING_S * 1000;
+  if (young && backlogs(snapshot, demand)(state) > 0) return 0;
+
   const shareAt = (bias: number) => ttftShares(state, demand, slo, 0, Math.exp(bias))[0] ?? 0;
   const here = shareAt(memory.waitBias);
   const slope = (shareAt(memory.waitBias + WAIT_PROBE) - here) / WAIT_PROBE;
   // Where waits do not matter to the share, the share says nothing of them.
-  const step = ((here - measured) * -slope) / (slope ** 2 + 0.03 ** 2);
+  const step = ((here - measured.share) * -slope) / (slope ** 2 + 0.03 ** 2);
+  const n = sampleCount(latest.ttft);
   const doubt = WAIT_DOUBT / Math.max(0.05, 1 - state.prefillBusy);
   const weight = (n / (n + doubt)) * (step < 0 ? GOOD_NEWS : 1);
   const weighed = Math.max(-0.5, Math.min(0.5, step)) * weight;

@@ -5,8 +5,6 @@ import { NO_DEMAND } from "../model/demand.js";
 import type { Gaussian } from "../model/kalman.js";
 import { GREATEST, LEAST } from "../model/plant-params.js";
 import { isFinite, isRecord } from "../signal/fault.js";
-import type { Trial } from "./search-trials.js";
-import { MAX_TRIALS } from "./search-trials.js";
 
 export const SEARCH_VERSION = 1;
 
@@ -23,7 +21,6 @@ export interface SearchMemory {
   readonly tpotBias: number;
   /** ln of the waits for prefill over what the queueing model says. */
   readonly waitBias: number;
-  readonly trials: readonly Trial[];
   /** Seconds of windows that ran wholly at one split: what the belief rests on. */
   readonly learntS: number;
   /** Evaluations in a row that found a better split worth its price. */
@@ -39,7 +36,6 @@ export function freshMemory(prior: Gaussian): SearchMemory {
     tpotSpread: 0.15,
     tpotBias: 0,
     waitBias: 0,
-    trials: [],
     learntS: 0,
     found: 0,
   };
@@ -55,7 +51,6 @@ export function writeMemory(memory: SearchMemory): PolicyState {
     tpotSpread: compact(memory.tpotSpread),
     tpotBias: compact(memory.tpotBias),
     waitBias: compact(memory.waitBias),
-    trials: memory.trials.map(compactAll),
     learntS: compact(memory.learntS),
     found: memory.found,
   };
@@ -74,7 +69,6 @@ export function readMemory(state: unknown, prior: Gaussian): SearchMemory {
   if (belief === null || demand === null || !isFinite(learntToMs)) return fresh;
   if (!isFinite(tpotSpread) || !isFinite(tpotBias)) return fresh;
   if (!isFinite(waitBias) || !isFinite(learntS) || !isFinite(found)) return fresh;
-  const trials = Array.isArray(values.trials) ? values.trials.slice(-MAX_TRIALS) : [];
   return {
     learntToMs,
     belief,
@@ -82,7 +76,6 @@ export function readMemory(state: unknown, prior: Gaussian): SearchMemory {
     tpotSpread: Math.min(2, Math.max(0.02, tpotSpread)),
     tpotBias: Math.min(3, Math.max(-3, tpotBias)),
     waitBias: Math.min(MOST_WAIT_BIAS, Math.max(-MOST_WAIT_BIAS, waitBias)),
-    trials: trials.map(readTrial).filter((trial) => trial !== null),
     learntS: Math.max(0, learntS),
     found: Math.max(0, found),
   };
@@ -113,20 +106,6 @@ function readDemand(value: unknown): DemandMemory | null {
   if (slow === null || fast === null) return null;
   if (!isFinite(maxPromptTokens) || !isFinite(contextPerSequence) || !isFinite(steadyS)) return null;
   return { slow, fast, maxPromptTokens, contextPerSequence, steadyS };
-}
-
-function readTrial(value: unknown): Trial | null {
-  const blank = {
-    prefillSmPct: 1,
-    decodeSmPct: 1,
-    n: 0,
-    ttftOk: 0,
-    ttftPredicted: 0,
-    tpotOk: 0,
-    tpotPredicted: 0,
-  };
-  const trial = readNumbers<Trial>(value, blank);
-  return trial !== null && trial.prefillSmPct > 0 && trial.decodeSmPct > 0 ? trial : null;
 }
 
 /** An object with the same fields as `like`, each a finite number from 0 on; else null. */

@@ -9,7 +9,6 @@ import { learnFrom } from "./search-learning.js";
 import type { SearchMemory } from "./search-memory.js";
 import { backlogs, prospectAt, sketchAt, viewOf } from "./search-prospect.js";
 import type { Ground, Prospect, Sketch } from "./search-prospect.js";
-import { lessonsOf } from "./search-trials.js";
 
 export interface SearchModel {
   readonly memory: SearchMemory;
@@ -18,9 +17,6 @@ export interface SearchModel {
   /** A fifth of the work of prospectOf: good enough to tell which splits deserve the rest. */
   readonly sketchOf: (split: Split) => Sketch;
 }
-
-/** How far a rising or falling rate is followed ahead of its account; see demandOf. */
-const FORECAST = 0.5;
 
 /** Learns from the latest windows; no model while nothing has ever arrived. */
 export function searchModel(
@@ -35,13 +31,12 @@ export function searchModel(
   const { latest } = snapshot;
   const fresh = latest && latest.toAtMs !== null && latest.toAtMs > (remembered.learntToMs ?? -1);
   const memory = fresh ? learnFrom(snapshot, latest, remembered, { prior, widest, without }) : remembered;
-  const demand = demandOf(memory.demand, without.includes("forecast") ? 0 : FORECAST);
+  const demand = demandOf(memory.demand);
   if (demand === null) return { memory, model: null };
   const ground: Ground = {
     memory,
     demand,
     view: { ...viewOf(snapshot, memory, demand, prior), followed: !without.includes("path") },
-    lessons: lessonsOf(memory.trials),
     backlogMsOf: without.includes("backlog") ? () => 0 : backlogs(snapshot, demand),
     slo: snapshot.slo,
     without,

@@ -7,6 +7,7 @@
  */
 import type { Candidate, HoldReason, SearchParams, SearchPart, Snapshot } from "../decision.js";
 import { sameSplit, tidy } from "../allocation.js";
+import { nearestSplit } from "../guard/grid.js";
 import type { Split } from "../nouns.js";
 import type { PolicyOutcome } from "./outcome.js";
 import { candidateSplits, neighbours } from "./search-candidates.js";
@@ -14,7 +15,7 @@ import type { SearchMemory } from "./search-memory.js";
 import type { SearchModel } from "./search-model.js";
 import { searchQuota } from "./search-quota.js";
 import { meanOf } from "./search-prospect.js";
-import type { Prospect } from "./search-prospect.js";
+import type { Prospect, Sketch } from "./search-prospect.js";
 
 /** Each move raises the price of the next, less as it ages: a first guess may be mended once it has been measured. */
 const PRICE_TAU_MS = 150_000;
@@ -50,11 +51,13 @@ export function searchPolicy(
   nowMs: number,
 ): SearchOutcome {
   const now = model.prospectOf(snapshot.current.split);
+  const retreat = retreatOf(snapshot, model);
+  if (retreat !== null) return { outcome: retreat, memory: model.memory, now, prospectOf: model.prospectOf };
   const ranked = weigh(snapshot, model);
   const best = ranked[0] ?? now;
   const gain = gainOf(best, now);
   const price = priceOf(snapshot, params, model, nowMs);
-  const worthIt = gain >= price && !sameSplit(best.split, now.split);
+  const worthIt = gain >= price && !sameSplit(best.split, now.split) && isIdentified(now);
   const found = worthIt ? model.memory.found + 1 : 0;
   const agreed = worthIt && (isLeftOut(params, "patience") || isAgreed(found, gain - price, now, model));
   const forSplit: PolicyOutcome = {
@@ -73,6 +76,39 @@ export function searchPolicy(
 
 function isLeftOut(params: SearchParams, part: SearchPart): boolean {
   return params.without?.includes(part) ?? false;
+}
+
+/** So long a load must have been steady before a split is chosen for it by latencies alone. */
+const BLIND_STEADY_S = 60;
+/** And so many times more it must gain. */
+const BLIND_PRICE = 5;
+
+/**
+ * An engine that tells nothing of its workers' iterations shows a new kind of load only in the latencies of what has
+ * finished, too late to choose a split for it: the caps are opened until the load has been steady for a minute.
+ */
+function retreatOf(snapshot: Snapshot, model: SearchModel): PolicyOutcome | null {
+  const told = snapshot.latest?.work?.decodeStepMeanMs ?? null;
+  const { steadyS } = model.memory.demand;
+  if (told !== null || steadyS >= BLIND_STEADY_S) return null;
+  const { maxSmPct } = snapshot.limits;
+  const open = nearestSplit({ prefillSmPct: maxSmPct, decodeSmPct: maxSmPct }, snapshot.limits);
+  const { split, kvQuotaPct } = snapshot.current;
+  const why = `The engine does not tell what its workers do, and this load is ${tidy(Math.round(steadyS))} s old`;
+  const moves = !sameSplit(open, split) && model.memory.learntS > BLIND_STEADY_S;
+  return {
+    reason: moves ? "LOAD_CHANGED" : "CANNOT_TELL",
+    wanted: { split: moves ? open : split, kvQuotaPct },
+    candidates: [],
+    why,
+  };
+}
+
+/** A phase whose time at the present split is known no better than by a factor of 1.6 is not known: nothing is moved. */
+const IDENTIFIED_SD = 0.5;
+
+function isIdentified(now: Prospect): boolean {
+  return now.prefillDoubt < IDENTIFIED_SD && now.decodeDoubt < IDENTIFIED_SD;
 }
 
 /** Seen for long enough, unless blatant; and twice in a row, unless waiting costs more. */
@@ -118,25 +154,30 @@ function gainOf(best: Prospect, now: Prospect): number {
 const COARSE = 6;
 const FINE = 3;
 
+/** Promises that differ by less than this are alike: the nearer split is then the better known one. */
+const ALIKE_SHARE = 0.005;
+
 /** What was weighed in full, best first. */
 function weigh(snapshot: Snapshot, model: SearchModel): Prospect[] {
-  const { limits } = snapshot;
+  const { limits, current } = snapshot;
+  const byPromise = (a: Sketch, b: Sketch) =>
+    Math.round(b.share / ALIKE_SHARE) - Math.round(a.share / ALIKE_SHARE) ||
+    distance(a.split, current.split) - distance(b.split, current.split);
   const best = (splits: readonly Split[], most: number) =>
     splits
       .map(model.sketchOf)
-      .sort((a, b) => b.share - a.share)
+      .sort(byPromise)
       .slice(0, most)
       .map(({ split }) => model.prospectOf(split));
-  const coarse = best(candidateSplits(limits), COARSE).sort(byShare);
+  const coarse = best(candidateSplits(limits), COARSE).sort(byPromise);
   const first = coarse[0];
   const fine = first === undefined ? [] : best(neighbours(first.split, limits), FINE);
-  return [...coarse, ...fine].sort(byShare);
+  return [...coarse, ...fine].sort(byPromise);
 }
 
-/** Of equal promises the one that leaves more room: shorter times of both phases. */
-function byShare(a: Prospect, b: Prospect): number {
-  if (Math.abs(a.share - b.share) > 1e-4) return b.share - a.share;
-  return a.state.utilisation - b.state.utilisation || a.state.stepMs - b.state.stepMs;
+/** The greater change of both caps, points. */
+function distance(a: Split, b: Split): number {
+  return Math.max(Math.abs(a.prefillSmPct - b.prefillSmPct), Math.abs(a.decodeSmPct - b.decodeSmPct));
 }
 
 function priceOf(snapshot: Snapshot, params: SearchParams, model: SearchModel, nowMs: number): number {
@@ -145,10 +186,12 @@ function priceOf(snapshot: Snapshot, params: SearchParams, model: SearchModel, n
   for (const { atMs } of snapshot.recentMoves) {
     if (atMs >= steadySinceMs) recent += Math.exp(-(nowMs - atMs) / PRICE_TAU_MS);
   }
-  return params.minGainShare * (1 + (isLeftOut(params, "price") ? 0 : recent));
+  const blind = (snapshot.latest?.work?.decodeStepMeanMs ?? null) === null ? BLIND_PRICE : 1;
+  return params.minGainShare * blind * (1 + (isLeftOut(params, "price") ? 0 : recent));
 }
 
 function holdReason(gain: number, now: Prospect, best: Prospect): HoldReason {
+  if (!isIdentified(now)) return "CANNOT_TELL";
   if (gain <= 0) return "BEST_KNOWN";
   const unsure = Math.max(best.prefillDoubt, best.decodeDoubt) > 0.3;
   return unsure && now.share < 0.9 ? "CANNOT_TELL" : "NOT_WORTH_IT";
