@@ -71,6 +71,7 @@ const searchParams = z.strictObject({
   without: z
     .array(z.enum(SEARCH_PARTS))
     .max(SEARCH_PARTS.length)
+    .readonly()
     .meta({
       description: "Parts of the policy to leave out: to measure what each is worth, not to serve with.",
     })

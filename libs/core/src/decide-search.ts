@@ -58,7 +58,7 @@ function bounded(
   nowMs: number,
   model: SearchModel,
 ): Decision {
-  const { outcome, memory, prospectOf } = searchPolicy(snapshot, params, model, nowMs);
+  const { outcome, memory } = searchPolicy(snapshot, params, model, nowMs);
   const sight = see(snapshot.signal, snapshot.slo);
   const lambda = loadShare(model);
   const basis = basisOf(snapshot, memory, observedOf(sight, finiteOrNull(lambda)));
@@ -74,12 +74,8 @@ function bounded(
     const asked = { wanted: outcome.wanted, candidates: outcome.candidates, guards: notes };
     return { ...hold(basis, flapping.reason, flapping.message), ...asked };
   }
-  const there = prospectOf(allocation.split);
-  const predicted = {
-    ttftMs:
-      there.state.utilisation >= 1 ? null : finiteOrNull(there.state.prefill.constMs + there.state.waitMs),
-    tpotMs: finiteOrNull(there.state.stepMs),
-  };
+  const there = model.latenciesOf(model.prospectOf(allocation.split));
+  const predicted = { ttftMs: finiteOrNull(there.ttftMs), tpotMs: finiteOrNull(there.tpotMs) };
   return conclude(basis, outcome, allocation, notes, predicted, snapshot);
 }
 

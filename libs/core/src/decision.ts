@@ -211,6 +211,7 @@ export type HoldReason =
   | "WOULD_BREAK_OTHER"
   | "NOT_WORTH_IT"
   | "BEST_KNOWN"
+  | "WATCHING"
   | "BOTH_MISSED_HOLD"
   | "CANNOT_TELL"
   | "GUARDED_AWAY";

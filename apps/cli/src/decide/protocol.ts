@@ -5,7 +5,9 @@
 import type { Allocation, Histogram, Limits, SloTarget } from "@fulcrum/core/nouns.js";
 import { UNCONTROLLED } from "@fulcrum/core/nouns.js";
 import { finiteOrNull, isRecord } from "@fulcrum/core/signal/fault.js";
+import { sampleCount } from "@fulcrum/core/signal/histogram.js";
 import { coarsen } from "./coarsen.js";
+import { splitBucket } from "./split-bucket.js";
 import { readWork, type SeenWork } from "./read-work.js";
 
 /** A line that cannot be used; the message names the field. */
@@ -107,11 +109,18 @@ export function readObservation(line: Record<string, unknown>, hello: Hello): Ob
   const lastSwitchS = finiteOrNull(line.lastSwitchT);
   const decoded = finiteOrNull(decode.tokens);
   const generated = decoded === null ? null : count(decoded) + count(prefill.firstTokens);
+  const slo = readSlo(line.slo);
+  const inForce = slo ?? hello.slo;
+  const attain = record(line.attain);
+  const ttft = readHistogram(prefill.ttftHist, prefill.ttft, hello, "prefill.ttftHist");
+  const tpot = readHistogram(decode.tpotHist, decode.tpot, hello, "decode.tpotHist");
+  // Answers of one token have no TPOT; with some among them, tpotOk counts others than the histogram does.
+  const tpotOk = finiteOrNull(attain.finished) === sampleCount(tpot) ? finiteOrNull(attain.tpotOk) : null;
   return {
     idx: finiteOrNull(line.idx),
     endMs: milliseconds(endS),
     windowMs: milliseconds(windowS),
-    slo: readSlo(line.slo),
+    slo,
     split: readAllocation(line.split),
     target: readAllocation(line.target),
     switchPending: line.switchPending === true,
@@ -121,8 +130,8 @@ export function readObservation(line: Record<string, unknown>, hello: Hello): Ob
     finished: count(decode.finished),
     // What was generated in the window, by prefill and by decode; where that is not told, by those that finished.
     outputTokens: generated === null ? count(decode.outputTokensFinished) : generated,
-    ttft: readHistogram(prefill.ttftHist, prefill.ttft, hello, "prefill.ttftHist"),
-    tpot: readHistogram(decode.tpotHist, decode.tpot, hello, "decode.tpotHist"),
+    ttft: atBounds(splitBucket(ttft, inForce.ttft.boundMs, finiteOrNull(prefill.ttftOk)), inForce),
+    tpot: atBounds(splitBucket(tpot, inForce.tpot.boundMs, tpotOk), inForce),
     prefillBusyShare: shareOrNull(prefill.busyFrac),
     decodeBusyShare: shareOrNull(decode.busyFrac),
     prefillWaiting: finiteOrNull(queue.prefillWaiting),
@@ -185,7 +194,7 @@ function readBounds(value: unknown): number[] {
 
 /** Counts over the hello's bounds; null or empty means no samples. One count fewer means no overflow bucket. */
 function readHistogram(value: unknown, statistics: unknown, hello: Hello, field: string): Histogram {
-  const { boundsMs, slo } = hello;
+  const { boundsMs } = hello;
   const given: unknown[] = Array.isArray(value) ? value : [];
   if (given.length > 0 && given.length !== boundsMs.length + 1 && given.length !== boundsMs.length) {
     throw new LineError(`${field} has ${given.length} counts for ${boundsMs.length} bounds`);
@@ -194,7 +203,11 @@ function readHistogram(value: unknown, statistics: unknown, hello: Hello, field:
   const total = counts.reduce((sum, n) => sum + n, 0);
   const meanS = finiteOrNull(record(statistics).mean);
   const sumMs = meanS === null || meanS < 0 ? 0 : 1000 * meanS * total;
-  return coarsen({ boundsMs, counts, sumMs }, [slo.ttft.boundMs, slo.tpot.boundMs]);
+  return { boundsMs, counts, sumMs };
+}
+
+function atBounds(histogram: Histogram, slo: SloTarget): Histogram {
+  return coarsen(histogram, [slo.ttft.boundMs, slo.tpot.boundMs]);
 }
 
 /** Whole microseconds: 15.3 s must end where the window from 15.3 s starts, whatever binary makes of it. */

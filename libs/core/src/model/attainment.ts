@@ -1,6 +1,7 @@
 /** Shares of requests within a bound, from an operating state. */
 import type { SloTarget } from "../nouns.js";
 import { PROMPT_WEIGHTS } from "./demand.js";
+import { normalTail } from "./normal.js";
 import type { Demand } from "./demand.js";
 import { INSTANTS_MS } from "./operating-point.js";
 import type { OperatingState } from "./operating-point.js";
@@ -72,10 +73,5 @@ function weightOf(i: number): number {
  */
 export function tpotShare(meanMs: number, boundMs: number, spread: number): number {
   if (!(meanMs > 0)) return 1;
-  return normalShare(Math.log(boundMs / meanMs) / Math.max(0.02, spread));
-}
-
-/** Standard normal distribution function (logistic approximation, error below 0.01). */
-function normalShare(z: number): number {
-  return 1 / (1 + Math.exp(-z * (1.5976 + 0.070566 * z * z)));
+  return 1 - normalTail(Math.log(boundMs / meanMs) / Math.max(0.02, spread));
 }

@@ -64,8 +64,9 @@ export interface PhaseShares {
  * and y/(x+y) of the whole; with p = 1 the larger cap wins the overlap too.
  */
 export function phaseShares(split: Split, theta: readonly number[]): PhaseShares {
-  const x = split.prefillSmPct / 100;
-  const y = split.decodeSmPct / 100;
+  // A cap of 0 runs nothing; it is reckoned as the least that a cap can be.
+  const x = Math.max(1, split.prefillSmPct) / 100;
+  const y = Math.max(1, split.decodeSmPct) / 100;
   const overlap = Math.max(0, x + y - 1);
   const odds = Math.exp(at(theta, OVERLAP_WEIGHT) + at(theta, OVERLAP_POWER) * Math.log(x / y));
   const toPrefill = odds / (1 + odds);

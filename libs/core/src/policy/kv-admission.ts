@@ -25,7 +25,7 @@
 import { tidy } from "../allocation.js";
 import { HUGE, describeFault, firstFault, isRecord, rangeFault } from "../signal/fault.js";
 import type { Fault } from "../signal/fault.js";
-import { expectedExcess, normalTail } from "./normal.js";
+import { expectedExcess, normalTail } from "../model/normal.js";
 
 export interface AdmissionView {
   readonly totalTokens: number;

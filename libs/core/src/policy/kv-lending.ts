@@ -16,7 +16,7 @@
 import { tidy } from "../allocation.js";
 import { HUGE, describeFault, firstFault, isRecord, rangeFault, shapeFault } from "../signal/fault.js";
 import type { Fault } from "../signal/fault.js";
-import { expectedExcess, upperQuantile } from "./normal.js";
+import { expectedExcess, upperQuantile } from "../model/normal.js";
 
 /** What one instance is going to ask of the memory. */
 export interface KvDemand {

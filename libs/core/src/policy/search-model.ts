@@ -5,6 +5,8 @@ import type { Demand } from "../model/demand.js";
 import type { Gaussian } from "../model/kalman.js";
 import { GENERIC_PRIOR } from "../model/plant-params.js";
 import type { Split } from "../nouns.js";
+import { latenciesAt } from "./search-latency.js";
+import type { Latencies } from "./search-latency.js";
 import { learnFrom } from "./search-learning.js";
 import type { SearchMemory } from "./search-memory.js";
 import { backlogs, prospectAt, sketchAt, viewOf } from "./search-prospect.js";
@@ -16,6 +18,7 @@ export interface SearchModel {
   readonly prospectOf: (split: Split) => Prospect;
   /** A fifth of the work of prospectOf: good enough to tell which splits deserve the rest. */
   readonly sketchOf: (split: Split) => Sketch;
+  readonly latenciesOf: (prospect: Prospect) => Latencies;
 }
 
 /** Learns from the latest windows; no model while nothing has ever arrived. */
@@ -43,7 +46,8 @@ export function searchModel(
   };
   const prospectOf = (split: Split) => prospectAt(split, ground);
   const sketchOf = (split: Split) => sketchAt(split, ground);
-  return { memory, model: { memory, demand, prospectOf, sketchOf } };
+  const latenciesOf = (prospect: Prospect) => latenciesAt(prospect, ground);
+  return { memory, model: { memory, demand, prospectOf, sketchOf, latenciesOf } };
 }
 
 /** As an engine that tells latencies, counts and queues, but not what its workers did. */

@@ -40,8 +40,6 @@ const SHOWN = 8;
 export interface SearchOutcome {
   readonly outcome: PolicyOutcome;
   readonly memory: SearchMemory;
-  readonly now: Prospect;
-  readonly prospectOf: (split: Split) => Prospect;
 }
 
 export function searchPolicy(
@@ -52,7 +50,7 @@ export function searchPolicy(
 ): SearchOutcome {
   const now = model.prospectOf(snapshot.current.split);
   const retreat = retreatOf(snapshot, model);
-  if (retreat !== null) return { outcome: retreat, memory: model.memory, now, prospectOf: model.prospectOf };
+  if (retreat !== null) return { outcome: retreat, memory: model.memory };
   const ranked = weigh(snapshot, model);
   const best = ranked[0] ?? now;
   const gain = gainOf(best, now);
@@ -61,16 +59,14 @@ export function searchPolicy(
   const found = worthIt ? model.memory.found + 1 : 0;
   const agreed = worthIt && (isLeftOut(params, "patience") || isAgreed(found, gain - price, now, model));
   const forSplit: PolicyOutcome = {
-    reason: agreed ? "BETTER_SPLIT" : holdReason(gain, now, best),
+    reason: agreed ? "BETTER_SPLIT" : worthIt ? "WATCHING" : holdReason(gain, now, best),
     wanted: { split: agreed ? best.split : now.split, kvQuotaPct: snapshot.current.kvQuotaPct },
-    candidates: shown(ranked, now, agreed ? best : now, snapshot),
-    why: sentence(now, best, gain, price),
+    candidates: shown(ranked, now, agreed ? best : now, { snapshot, model }),
+    why: sentence(now, best, gain, price, worthIt && !agreed),
   };
   return {
     outcome: params.moveKvQuota ? withQuota(forSplit, agreed, snapshot, model, now) : forSplit,
     memory: { ...model.memory, found: agreed ? 0 : found },
-    now,
-    prospectOf: model.prospectOf,
   };
 }
 
@@ -172,7 +168,8 @@ function weigh(snapshot: Snapshot, model: SearchModel): Prospect[] {
   const coarse = best(candidateSplits(limits), COARSE).sort(byPromise);
   const first = coarse[0];
   const fine = first === undefined ? [] : best(neighbours(first.split, limits), FINE);
-  return [...coarse, ...fine].sort(byPromise);
+  const others = fine.filter(({ split }) => !coarse.some((known) => sameSplit(known.split, split)));
+  return [...coarse, ...others].sort(byPromise);
 }
 
 /** The greater change of both caps, points. */
@@ -197,30 +194,42 @@ function holdReason(gain: number, now: Prospect, best: Prospect): HoldReason {
   return unsure && now.share < 0.9 ? "CANNOT_TELL" : "NOT_WORTH_IT";
 }
 
-function sentence(now: Prospect, best: Prospect, gain: number, price: number): string {
+function sentence(now: Prospect, best: Prospect, gain: number, price: number, watching: boolean): string {
   const here = `${percent(now.share)} of requests are expected within both bounds as it is`;
   if (gain <= 0 || sameSplit(now.split, best.split)) return `${here}, and no split promises more`;
   const { prefillSmPct, decodeSmPct } = best.split;
   const there = `${tidy(prefillSmPct)}/${tidy(decodeSmPct)} promises ${percent(best.share)}`;
-  return `${here}; ${there}, and a change must gain ${percent(price)}`;
+  if (watching) return `${here}; ${there}, which is watched a little longer before it is believed`;
+  return `${here}; ${there}, and a change must gain ${points(price)} where ${points(gain)} are to be expected`;
+}
+
+function points(share: number): string {
+  return `${tidy(Math.round(share * 1000) / 10)} points`;
 }
 
 function percent(share: number): string {
   return `${tidy(Math.round(share * 1000) / 10)} %`;
 }
 
-function shown(
-  ranked: readonly Prospect[],
-  now: Prospect,
-  chosen: Prospect,
-  snapshot: Snapshot,
-): Candidate[] {
-  const best = ranked.slice(0, SHOWN);
+/** The best that were weighed, each split once, and the present one. */
+function shown(ranked: readonly Prospect[], now: Prospect, chosen: Prospect, given: Shown): Candidate[] {
+  const { snapshot, model } = given;
+  const once = ranked.filter((p, i) => ranked.findIndex((other) => sameSplit(other.split, p.split)) === i);
+  const best = once.slice(0, SHOWN);
   const all = best.some((p) => sameSplit(p.split, now.split)) ? best : [...best, now];
-  return all.map((p) => ({
-    allocation: { split: p.split, kvQuotaPct: snapshot.current.kvQuotaPct },
-    ttftMs: p.state.utilisation >= 1 ? null : p.state.prefill.constMs + p.state.waitMs,
-    tpotMs: p.state.stepMs,
-    verdict: sameSplit(p.split, chosen.split) ? "chosen" : p.state.utilisation >= 1 ? "unstable" : "misses",
+  return all.map((prospect) => ({
+    allocation: { split: prospect.split, kvQuotaPct: snapshot.current.kvQuotaPct },
+    ...model.latenciesOf(prospect),
+    verdict: sameSplit(prospect.split, chosen.split) ? "chosen" : verdictOf(prospect, snapshot),
   }));
+}
+
+interface Shown {
+  readonly snapshot: Snapshot;
+  readonly model: SearchModel;
+}
+
+function verdictOf(prospect: Prospect, snapshot: Snapshot): Candidate["verdict"] {
+  if (prospect.state.utilisation >= 1) return "unstable";
+  return prospect.share >= snapshot.slo.attainmentShare ? "meets" : "misses";
 }
