@@ -6,6 +6,8 @@ import { randomBytes } from "node:crypto";
 import { rm, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { loadWorld } from "@fulcrum/cli/evaluate/inputs.js";
+import { measureSpeed, SPEED_RATE_PER_S, SPEED_TARGET } from "@fulcrum/cli/simulator-check/speed.js";
 import { temporaryDataDir } from "@fulcrum/embedded/default-data-dir.js";
 import { startPostgres } from "@fulcrum/embedded/postgres.js";
 import { measureDecide } from "./decide-time.js";
@@ -57,7 +59,18 @@ async function measure(bareServer: ServerProcess, controllerServer: ServerProces
   console.log(
     `\ndecide(): p50 ${decideUs.p50.toFixed(0)} us, p99 ${decideUs.p99.toFixed(0)} us over ${decideUs.n} calls (first target < 200 us)`,
   );
-  return { latency, ...throughput, decideUs };
+  return { latency, ...throughput, decideUs, simulator: simulatorPhase() };
+}
+
+/** One core, no processes: the bundled 8B A100 profile on bundled chat lengths. */
+function simulatorPhase() {
+  const { profile, lengths } = loadWorld({ profile: null, dataDir: null });
+  if (lengths.chat === undefined) throw new Error("the bundled chat lengths are missing");
+  const speed = measureSpeed(profile, lengths.chat.source, () => performance.now());
+  console.log(
+    `\nsimulator, ${profile.name} at ${SPEED_RATE_PER_S} requests/s: ${speed.timesRealTime.toFixed(0)} simulated seconds per second of one core (first target ${SPEED_TARGET})`,
+  );
+  return speed;
 }
 
 async function latencyPhase(controllerServer: ServerProcess, admin: Client, agentKey: string) {

@@ -1,5 +1,12 @@
 /** What the process ends with; `fulcrum --help` says so too. */
-export const EXIT = { ok: 0, failed: 1, usage: 2, unreachable: 3 } as const;
+export const EXIT = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  unreachable: 3,
+  // As a shell tells of a program that Ctrl-C has ended: 128 and the number of SIGINT.
+  interrupted: 130,
+} as const;
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 

@@ -6,11 +6,14 @@ import { connectionOptions } from "./commands/command.js";
 import { addDecide } from "./commands/decide.js";
 import { addDecisions } from "./commands/decisions.js";
 import { addDemo } from "./commands/demo.js";
+import { addEvaluate } from "./commands/evaluate.js";
 import { addInstances } from "./commands/instances.js";
 import { addKeys } from "./commands/keys.js";
 import { addOpenapi } from "./commands/openapi.js";
 import { addPools } from "./commands/pools.js";
+import { addProfile } from "./commands/profile.js";
 import { addReconfigurations } from "./commands/reconfigurations.js";
+import { addSimulator } from "./commands/simulator.js";
 import { addSlo } from "./commands/slo.js";
 import { addUp } from "./commands/up.js";
 import { EXIT, exitCodeOf, failureText, type ExitCode } from "./failure.js";
@@ -23,9 +26,10 @@ Exit codes:
   1  the controller refused, or something failed
   2  the command line is wrong
   3  the controller cannot be reached
+  130  stopped by Ctrl-C
 
 Example:
-  fulcrum demo                 see it work: three simulated engines side by side
+  fulcrum demo                 see it work: four simulated engines side by side
   fulcrum up                   run it on this machine
   fulcrum pools list           then, in another terminal`;
 
@@ -46,7 +50,18 @@ export function createProgram(io: Io): Command {
     .addHelpText("after", FOOTER);
   for (const option of connectionOptions()) program.addOption(option);
   const adders = [addDemo, addUp, addPools, addSlo, addInstances, addDecisions, addReconfigurations];
-  for (const add of [...adders, addAgents, addKeys, addAudit, addDecide, addAgent, addOpenapi])
+  const offline = [addProfile, addSimulator];
+  for (const add of [
+    ...adders,
+    ...offline,
+    addAgents,
+    addKeys,
+    addAudit,
+    addDecide,
+    addEvaluate,
+    addAgent,
+    addOpenapi,
+  ])
     add(program, io);
   return program;
 }

@@ -1,7 +1,9 @@
-import { guessTraceFormat } from "../demo/trace-format.js";
 import { existsSync } from "node:fs";
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { Option, type Command } from "commander";
+import { tellFigures } from "../demo/closing.js";
+import { WORKLOAD, type Load } from "../demo/setting.js";
+import { guessTraceFormat } from "../demo/trace-format.js";
 import { usageError } from "../failure.js";
 import type { Io } from "../io.js";
 import { localCommand, numberIn, wholeIn } from "./command.js";
@@ -18,9 +20,9 @@ interface Options {
   readonly rateScale?: number;
   readonly json?: string;
   readonly keep?: boolean;
+  readonly virtual?: boolean;
 }
 
-const WORKLOAD = "chat-and-documents";
 const PERCENTILE = 0.9;
 
 export function addDemo(program: Command, io: Io): void {
@@ -28,19 +30,18 @@ export function addDemo(program: Command, io: Io): void {
     program,
     {
       usage: "demo",
-      summary: "Three simulated engines with the same arrivals side by side, then who did best",
+      summary: "Four simulated engines with the same arrivals side by side, then who did best",
       examples: [
         "fulcrum demo",
         "fulcrum demo --duration 60 --seed 7 --json figures.json",
+        "fulcrum demo --virtual --seed 7",
         "fulcrum demo --trace conversations.csv --trace-format azure --speed 10",
       ],
       options: demoOptions(),
     },
     async (_args, options) => {
-      const load = loadOf(options);
-      // Loaded only here: the other commands need no Postgres.
-      const { runDemo } = await import("../demo/run-demo.js");
-      await runDemo(io, {
+      checkOptions(options);
+      const setting = {
         durationS: options.duration,
         speed: options.speed,
         seed: options.seed,
@@ -49,12 +50,25 @@ export function addDemo(program: Command, io: Io): void {
           tpot: { percentile: PERCENTILE, boundMs: options.tpotMs },
           attainmentShare: PERCENTILE,
         },
-        load,
-        jsonFile: options.json,
-        keep: options.keep ?? false,
-      });
+        load: loadOf(options),
+      };
+      // Loaded only here: the other commands need neither the simulator nor Postgres.
+      if (options.virtual === true) {
+        const { virtualFigures } = await import("../demo/virtual.js");
+        return tellFigures(io, virtualFigures(setting), options.json);
+      }
+      const { runDemo } = await import("../demo/run-demo.js");
+      await runDemo(io, { ...setting, jsonFile: options.json, keep: options.keep ?? false });
     },
   );
+}
+
+/** What would only be found out when the demo is over. */
+function checkOptions({ json, keep, virtual }: Options): void {
+  if (keep === true && virtual === true) throw usageError("--keep has nothing to keep with --virtual");
+  if (json === undefined) return;
+  if (!existsSync(dirname(resolve(json))))
+    throw usageError(`--json: there is no folder ${dirname(resolve(json))}`);
 }
 
 function demoOptions(): Option[] {
@@ -75,37 +89,38 @@ function demoOptions(): Option[] {
     ]),
     new Option("--rate <r>", "requests per second, for a file of lengths").argParser(numberIn(0.01, 10_000)),
     new Option("--rate-scale <x>", "multiplies the arrival rate").argParser(numberIn(0.001, 1_000)),
+    new Option("--virtual", "the simulator alone, in virtual time: done in seconds, without processes"),
     new Option("--json <file>", "write all figures to this file"),
     new Option("--keep", "leave everything running afterwards, until Ctrl-C"),
   ];
 }
 
-/** The engines' flags of the load, and what the closing table calls it. */
-export function loadOf(options: Pick<Options, "trace" | "traceFormat" | "rate" | "rateScale">): {
-  flags: string[];
-  name: string;
-} {
-  const { trace, rate, rateScale } = options;
-  const scale = rateScale === undefined ? [] : ["--rate-scale", String(rateScale)];
-  const scaled = rateScale === undefined ? "" : ` at ${rateScale} times its rate`;
+/** What the engines are to serve. @throws CliFailure about options that do not go together */
+export function loadOf(options: Pick<Options, "trace" | "traceFormat" | "rate" | "rateScale">): Load {
+  const { trace, rate, rateScale = 1 } = options;
+  const scale = rateScale === 1 ? [] : ["--rate-scale", String(rateScale)];
+  const scaled = rateScale === 1 ? "" : ` at ${rateScale} times its rate`;
   if (trace === undefined) {
     if (options.traceFormat !== undefined || rate !== undefined)
       throw usageError("--trace-format and --rate need --trace");
-    return { flags: ["--workload", WORKLOAD, ...scale], name: `the bundled load ${WORKLOAD}${scaled}` };
+    const flags = ["--workload", WORKLOAD, ...scale];
+    return { flags, name: `the bundled load ${WORKLOAD}${scaled}`, trace: null, rateScale };
   }
   if (!existsSync(trace)) throw usageError(`--trace: there is no file ${trace}`);
-  const traceFormat = options.traceFormat ?? guessTraceFormat(trace);
-  if (traceFormat === null) {
+  const format = options.traceFormat ?? guessTraceFormat(trace);
+  if (format === null) {
     throw usageError(
       `--trace: ${trace} looks like none of azure, mooncake, lengths; say which with --trace-format`,
     );
   }
-  if ((traceFormat === "lengths") !== (rate !== undefined)) {
+  if ((format === "lengths") !== (rate !== undefined)) {
     throw usageError("--rate goes with --trace-format lengths, which carries no times, and only with it");
   }
-  const flags = ["--trace", resolve(trace), "--trace-format", traceFormat, ...scale];
+  const flags = ["--trace", resolve(trace), "--trace-format", format, ...scale];
   return {
     flags: rate === undefined ? flags : [...flags, "--rate", String(rate)],
     name: `${trace}${scaled}${rate === undefined ? "" : ` at ${rate} req/s`}`,
+    trace: { file: resolve(trace), format, ratePerS: rate ?? null },
+    rateScale,
   };
 }

@@ -1,5 +1,8 @@
+import { writeFileSync } from "node:fs";
+import type { Allocation } from "@fulcrum/core/nouns.js";
+import { printLine, terminalWidth, type Io } from "../io.js";
 import { tableText } from "../text/table.js";
-import { allocationWords, durationWords, latencyWords, shareWords, sloWords } from "../text/words.js";
+import { latencyWords, shareWords, sloWords, trimmed } from "../text/words.js";
 import type { DemoFigures, LaneFigures } from "./figures.js";
 
 type Row = readonly [string, (lane: LaneFigures) => string];
@@ -12,7 +15,7 @@ const ROWS: readonly Row[] = [
   ["requests arrived", (lane) => String(lane.requests.arrived)],
   ["requests finished", (lane) => String(lane.requests.finished)],
   ["moves", (lane) => String(total(lane.moves))],
-  ["holds recorded", (lane) => String(total(lane.holds))],
+  ["holds stored", (lane) => String(total(lane.holds))],
   ["reconfigurations", (lane) => String(lane.reconfigurations.count)],
   ["  took, median", (lane) => latencyWords(lane.reconfigurations.p50Ms)],
   ["  took, longest", (lane) => latencyWords(lane.reconfigurations.maxMs)],
@@ -20,16 +23,30 @@ const ROWS: readonly Row[] = [
   ["  failed", (lane) => String(lane.reconfigurations.failed)],
   ["first decision after", (lane) => latencyWords(lane.firstDecisionMs)],
   ["first move after", (lane) => latencyWords(lane.firstMoveMs)],
-  ["split at the end", (lane) => allocationWords(lane.finalAllocation)],
+  ["split at the end", (lane) => (lane.finalAllocation === null ? "-" : splitWords(lane.finalAllocation))],
+  [
+    "KV quota at the end",
+    (lane) => (lane.finalAllocation === null ? "-" : `${trimmed(lane.finalAllocation.kvQuotaPct, 1)} %`),
+  ],
 ];
+
+/** Prints the closing table; writes all figures to the file where one is named. */
+export function tellFigures(io: Io, figures: DemoFigures, jsonFile: string | undefined): void {
+  printLine(io, closingText(figures, terminalWidth(io)));
+  if (jsonFile !== undefined) writeFileSync(jsonFile, `${JSON.stringify(figures, null, 2)}\n`);
+}
 
 /** The closing table, the reasons, and the verdict. */
 export function closingText(figures: DemoFigures, width: number | null): string {
   const { lanes, durationS, speed } = figures;
-  const engineTime = durationWords(Math.max(...lanes.map((lane) => lane.engineS)) * 1_000);
+  const engineTime = `${Math.round(Math.max(...lanes.map((lane) => lane.engineS)))} s of engine time`;
+  const span =
+    figures.time === "real"
+      ? `After ${durationS} s (${engineTime} at ${speed}x)`
+      : `In virtual time, after ${engineTime} (all times are the engine's)`;
   return [
-    `After ${durationS} s (${engineTime} of engine time at ${speed}x) of ${figures.load}, seed ${figures.seed}.`,
-    `SLO: ${sloWords(figures.slo)}. Shares are of finished requests, by the engines' own counters.`,
+    `${span} of ${figures.load}, seed ${figures.seed}.`,
+    `SLO: ${sloWords(figures.slo)}. Shares are of finished requests${figures.time === "real" ? ", by the engines' own counters" : ""}.`,
     "",
     tableText(
       [{ title: "" }, ...lanes.map(({ name }) => ({ title: name, right: true }))],
@@ -41,7 +58,13 @@ export function closingText(figures: DemoFigures, width: number | null): string 
     "",
     figures.verdict,
     "One run of one load on a simulated engine: a demonstration, not a benchmark.",
+    ...(figures.time === "real" ? ["--virtual plays the same without processes, in virtual time."] : []),
   ].join("\n");
+}
+
+/** The paper's (x, y): "60/40". */
+function splitWords({ split }: Allocation): string {
+  return `${trimmed(split.prefillSmPct, 1)}/${trimmed(split.decodeSmPct, 1)}`;
 }
 
 function reasonLines(lane: LaneFigures): string[] {

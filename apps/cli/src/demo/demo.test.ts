@@ -89,20 +89,31 @@ describe("laneFigures", () => {
 
   it("is all in the closing table, which fits 80 columns", () => {
     const demo: DemoFigures = {
+      time: "real",
       startedAt: at(0),
       durationS: 90,
       speed: 4,
       seed: 1,
       load: "the bundled load",
       slo: SAMPLE_SLO,
-      lanes: LANES.map(({ name }) => ({ ...figures, name })),
+      lanes: LANES.map(({ name }) => ({
+        ...figures,
+        name,
+        // The widest that a split can be.
+        finalAllocation: { split: { prefillSmPct: 85.2, decodeSmPct: 62.96 }, kvQuotaPct: 100 },
+      })),
       verdict: "No clear winner.",
     };
     const text = closingText(demo, 80);
     for (const want of ["80 %", "1.98/s", "900 ms", "TTFT_MISSED 2", "No clear winner.", "not a benchmark"]) {
       expect(text).toContain(want);
     }
-    const table = text.split("\n").filter((line) => line.startsWith("  took") || line.includes("FIXED"));
+    expect(text).toContain("After 90 s (41 s of engine time at 4x)");
+    expect(closingText({ ...demo, time: "virtual" }, 80)).toContain(
+      "In virtual time, after 41 s of engine time",
+    );
+    const table = text.split("\n").filter((line) => /^ *FIXED|^ {2}took|at the end/.test(line));
+    expect(table).toHaveLength(5);
     for (const line of table) expect(line.length).toBeLessThanOrEqual(80);
   });
 });
@@ -133,7 +144,26 @@ describe("verdictOf", () => {
     ["calls a lead below one point none", [run("a", 0.905, 5), run("b", 0.9, 5.05)], /^No clear winner/],
     ["needs a finished request of each", [run("a", null, 0), run("b", 0.9, 5)], /^No verdict/],
     ["mentions a backlog", [run("a", 0.9, 5), run("b", 0.8, 4, 30)], /Not finished at the end.*b 30 of 100/],
+    [
+      "tells by how much search leads",
+      [run("a", 0.8, 5), run("search", 0.862, 6), run("b", 0.7, 4)],
+      /search leads a by 6\.2 points/,
+    ],
+    [
+      "says plainly that search did not win",
+      [run("search", 0.8, 5), run("a", 0.831, 6)],
+      /search did not win: it is 3\.1 points of attainment behind a\./,
+    ],
+    [
+      "calls it no win when the next is as good",
+      [run("search", 0.805, 5), run("a", 0.8, 5)],
+      /search did not win: a is as good, 0\.5 points of attainment apart/,
+    ],
   ])("%s", (_, lanes, want) => expect(verdictOf(lanes)).toMatch(want));
+
+  it("says nothing of a search that did not run", () => {
+    expect(verdictOf([run("a", 0.9, 5), run("b", 0.8, 4)])).not.toContain("search");
+  });
 });
 
 describe("the live view", () => {
@@ -182,6 +212,14 @@ describe("the live view", () => {
     expect(text).toContain("prefill 75 got 50     [######+++...]");
     expect(text).toContain("gen 4*");
     expect(text).toContain("12 s ago, move TTFT_MISSED");
+  });
+
+  it("leaves out of a fixed lane what never changes", () => {
+    const fixed: Lane = { ...FEEDBACK, policy: { name: "static", params: { allocation: UNCONTROLLED } } };
+    const text = liveLines(view([{ ...seen, lane: fixed }]), 80).join("\n");
+    expect(text).toContain("both 80 % of 100");
+    expect(text).not.toContain("got");
+    expect(text).not.toContain("TTFT_MISSED");
   });
 
   it("counts down before the start", () => {

@@ -44,7 +44,10 @@ export interface LaneFigures {
 }
 
 export interface DemoFigures {
-  readonly startedAt: string;
+  /** Engines in processes of their own, or the simulator alone; then all times are of the engine. */
+  readonly time: "real" | "virtual";
+  /** Null in virtual time. */
+  readonly startedAt: string | null;
   readonly durationS: number;
   readonly speed: number;
   readonly seed: number;
@@ -56,8 +59,8 @@ export interface DemoFigures {
 
 /** The rows that an engine's run left in the controller. */
 export interface LaneRows {
-  readonly decisions: readonly DecisionSummary[];
-  readonly reconfigurations: readonly ReconfigurationSummary[];
+  readonly decisions: readonly Pick<DecisionSummary, "at" | "kind" | "reason">[];
+  readonly reconfigurations: readonly Pick<ReconfigurationSummary, "kind" | "state" | "durationMs">[];
   readonly finalAllocation: Allocation | null;
 }
 
@@ -111,7 +114,7 @@ export function laneFigures(
   };
 }
 
-function byReason(decisions: readonly DecisionSummary[], kind: string): Record<string, number> {
+function byReason(decisions: LaneRows["decisions"], kind: string): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const each of decisions) {
     if (each.kind === kind) counts[each.reason] = (counts[each.reason] ?? 0) + 1;

@@ -1,5 +1,6 @@
 import type { ApiBody } from "../api/client.js";
 import { UNCONTROLLED, type Allocation, type SloTarget } from "@fulcrum/core/nouns.js";
+import type { Pacing } from "./pacing.js";
 
 type PoolBody = ApiBody<"createPool">;
 
@@ -8,12 +9,20 @@ export interface Lane {
   readonly name: string;
   readonly about: string;
   readonly initial: Allocation;
-  readonly policy: PoolBody["policy"];
+  /** With the policy's default parameters. */
+  readonly policy:
+    | { readonly name: "static"; readonly params: { readonly allocation: Allocation } }
+    | { readonly name: "feedback" | "search" };
+  /** Points that one decision may move a cap; absent: the pool's default. */
+  readonly maxStepPct?: number;
 }
 
 const HALVES: Allocation = { split: { prefillSmPct: 50, decodeSmPct: 50 }, kvQuotaPct: 100 };
 
-/** The same engine and the same arrivals, three ways to share the GPU. */
+/** The policy whose lead or lag the verdict tells. */
+export const SEARCH = "search";
+
+/** The same engine and the same arrivals, four ways to share the GPU. */
 export const LANES: readonly Lane[] = [
   {
     name: "fixed-50-50",
@@ -29,32 +38,40 @@ export const LANES: readonly Lane[] = [
   },
   {
     name: "feedback",
-    about: "Fulcrum moves the split",
+    about: "the paper's loop moves the split",
     initial: UNCONTROLLED,
     policy: { name: "feedback" },
   },
+  {
+    name: SEARCH,
+    about: "Fulcrum's own policy moves the split",
+    initial: UNCONTROLLED,
+    policy: { name: "search" },
+    // It weighs every split at each decision: a bound on the step would only delay what it chose.
+    maxStepPct: 95,
+  },
 ];
 
-/** Shorter than a pool's defaults by the speed-up, so that 90 s show several decisions. */
-export const WINDOW_MS = 1_000;
-const CONTROL_INTERVAL_MS = 2_000;
-const LOOKBACK_MS = 8_000;
-const DWELL_MS = 4_000;
-/** A demo lasts a minute or two: reversals are counted over this, not over an hour. */
-const FLAP_WINDOW_MS = 60_000;
-
-export function lanePool(lane: Lane, slo: SloTarget): PoolBody {
+export function lanePool(lane: Lane, slo: SloTarget, pacing: Pacing): PoolBody {
+  const { windowMs, controlIntervalMs, lookbackMs } = pacing;
   return {
     name: lane.name,
     model: "llama3-8b, simulated",
     mode: "enforce",
     policy: lane.policy,
     slo,
-    controlIntervalMs: CONTROL_INTERVAL_MS,
-    lookbackMs: LOOKBACK_MS,
-    guards: { dwellMs: DWELL_MS, flapWindowMs: FLAP_WINDOW_MS },
+    // Decisions come with the reports, once a window. One that came a millisecond early would wait for the next:
+    // measured, every third window instead of every second.
+    controlIntervalMs: controlIntervalMs - Math.floor(windowMs / 2),
+    lookbackMs,
+    guards: laneGuards(lane, pacing),
   };
 }
 
-/** How many of the newest windows the live view folds: as far back as the controller looks. */
-export const VIEW_WINDOWS = LOOKBACK_MS / WINDOW_MS;
+/** Where a lane's guards differ from a pool's defaults. */
+export function laneGuards(
+  { maxStepPct }: Lane,
+  { dwellMs, flapWindowMs }: Pick<Pacing, "dwellMs" | "flapWindowMs">,
+): { dwellMs: number; flapWindowMs: number; maxStepPct?: number } {
+  return { dwellMs, flapWindowMs, ...(maxStepPct === undefined ? {} : { maxStepPct }) };
+}

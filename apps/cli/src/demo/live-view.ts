@@ -17,7 +17,10 @@ export interface DemoView {
 const BAR_WIDTH = 12;
 const DECISION_LINES = 2;
 
-/** 21 lines of at most `width` characters: two for the head, six a lane, one for the foot. */
+/**
+ * Lines of at most `width` characters: two for the head, six for a lane that decides, three for one that is fixed,
+ * two for the foot. With the demo's four lanes 22, so that a terminal of 24 rows shows all.
+ */
 export function liveLines(view: DemoView, width: number): string[] {
   const { elapsedS, durationS, slo } = view;
   const time =
@@ -42,9 +45,13 @@ function laneLines(view: LaneView, { slo, nowMs }: DemoView, width: number): str
     barText("prefill", asked?.prefillSmPct, got?.prefillSmPct),
     barText("decode", asked?.decodeSmPct, got?.decodeSmPct),
   ];
-  return [
+  const head = [
     `${`${lane.name}: ${lane.about}`.padEnd(48)}${load.padEnd(12)}${`KV ${shareWords(view.kvShare)}`.padEnd(10)}${generationText(view)}`,
     `  ${latencyText("TTFT", view.ttft, slo.ttft)}${latencyText("TPOT", view.tpot, slo.tpot)}both ${shareWords(both)} of ${done}`,
+  ];
+  if (lane.policy.name === "static") return head;
+  return [
+    ...head,
     `  ${bars.join("  ")}`,
     ...wrapped(decisionText(view, nowMs), width - 2, DECISION_LINES).map((line) => `  ${line}`),
   ];

@@ -4,7 +4,10 @@ import { addHistograms, percentile, sameBounds, type Percentile } from "@fulcrum
 import type { ApiClient } from "../api/client.js";
 import type { Engine } from "../local/services.js";
 import { scrapeCounts, type EngineCounts } from "./engine-counts.js";
-import { VIEW_WINDOWS, type Lane } from "./lanes.js";
+import type { Lane } from "./lanes.js";
+
+/** The newest windows that the live view folds. */
+const VIEW_WINDOWS = 8;
 
 /** What the live view shows of one engine. */
 export interface LaneView {

@@ -1,45 +1,38 @@
-/** `fulcrum demo`: three engines with the same arrivals side by side, in a folder that is gone afterwards. */
-import { rmSync, writeFileSync } from "node:fs";
+/** `fulcrum demo`: four engines with the same arrivals side by side, in a folder that is gone afterwards. */
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { SloTarget } from "@fulcrum/core/nouns.js";
-import { temporaryDataDir } from "@fulcrum/embedded/default-data-dir.js";
 import { ApiClient } from "../api/client.js";
 import { failed } from "../failure.js";
-import { printLine, terminalWidth, type Io } from "../io.js";
+import { printLine, type Io } from "../io.js";
 import { agentConfigText, ensureAgentKey } from "../local/agent-config.js";
 import { Interrupted, onInterrupt } from "../local/interrupt.js";
 import { startAgent, startController, startDatabase, startEngine, type Engine } from "../local/services.js";
 import { Stack } from "../local/stack.js";
 import { makeFolder, newKey, statePaths, writePrivate } from "../local/state-folder.js";
 import { untilEnd } from "../local/until-end.js";
-import { closingText } from "./closing.js";
+import { tellFigures } from "./closing.js";
 import { scrapeCounts } from "./engine-counts.js";
 import { fetchRows, laneFigures, type DemoFigures } from "./figures.js";
-import { LANES, lanePool, WINDOW_MS, type Lane } from "./lanes.js";
+import { LANES, lanePool, type Lane } from "./lanes.js";
 import { liveLines } from "./live-view.js";
 import { blankView, observeLanes, type LaneView } from "./observe-lanes.js";
+import { pacingOf } from "./pacing.js";
+import { demoFolder, removeDeadDemos } from "./demo-folder.js";
 import { openScreen } from "./screen.js";
+import { PREPARE_MS, type DemoSetting } from "./setting.js";
 import { verdictOf } from "./verdict.js";
 
-export interface DemoOptions {
-  readonly durationS: number;
-  readonly speed: number;
-  readonly seed: number;
-  readonly slo: SloTarget;
-  /** The engines' flags of the load, and what to call it. */
-  readonly load: { readonly flags: readonly string[]; readonly name: string };
+export interface DemoOptions extends DemoSetting {
   readonly jsonFile?: string;
   readonly keep: boolean;
 }
 
-/** The engines are told to start this much later, so that all three are up by then. */
+/** The engines are told to start this much later, so that all of them are up by then. */
 const START_IN_MS = 6_000;
 const REDRAW_MS = 500;
-/** Windows come once a second. */
+/** Once a second, as often as windows come at most speeds. */
 const OBSERVE_EVERY = 2;
-/** Engine time that preparing a new split takes. */
-const PREPARE_MS = 2_000;
 const AGENT = "demo";
 
 interface Run {
@@ -55,8 +48,10 @@ interface Run {
 
 /** @throws CliFailure when a part fails or the person stops it; everything has been stopped then. */
 export async function runDemo(io: Io, options: DemoOptions): Promise<void> {
-  const folder = await temporaryDataDir();
   const interrupt = onInterrupt(io);
+  const dead = await removeDeadDemos();
+  if (dead > 0) io.stderr.write(`removed the folders that killed demos had left: ${dead}\n`);
+  const folder = await demoFolder();
   const stack = new Stack();
   const halt = new AbortController();
   const signal = AbortSignal.any([interrupt.signal, halt.signal]);
@@ -93,9 +88,7 @@ async function play(
   const run = await startAll(io, options, stack, folder, signal);
   await watch(io, options, run, signal);
   const figures = await collect(options, run, signal);
-  printLine(io, closingText(figures, terminalWidth(io)));
-  if (options.jsonFile !== undefined)
-    writeFileSync(options.jsonFile, `${JSON.stringify(figures, null, 2)}\n`);
+  tellFigures(io, figures, options.jsonFile);
   return run;
 }
 
@@ -126,10 +119,11 @@ async function startAll(
   const adminKey = newKey();
   const url = await startController(stack, { databaseUrl, adminKey, port: 0, logs: paths.logs, signal });
   const api = new ApiClient({ url, key: adminKey });
-  for (const lane of LANES) await api.call("createPool", { body: lanePool(lane, options.slo) });
+  const pacing = pacingOf(options.speed);
+  for (const lane of LANES) await api.call("createPool", { body: lanePool(lane, options.slo, pacing) });
   await ensureAgentKey(api, AGENT, paths.agentKey);
 
-  say("three engines and the agent");
+  say("four engines and the agent");
   const enginesAtMs = Date.now();
   const startAtMs = enginesAtMs + START_IN_MS;
   const engines = await startEngines(stack, options, { folder, logs: paths.logs, startAtMs, signal });
@@ -138,7 +132,7 @@ async function startAll(
     controllerUrl: url,
     keyFile: paths.agentKey,
     stateDir: paths.agentState,
-    windowMs: WINDOW_MS,
+    windowMs: pacing.windowMs,
     instances: engines.map((engine) => ({ engine, pool: engine.name })),
   });
   writePrivate(paths.agentConfig, config);
@@ -210,7 +204,8 @@ async function watch(io: Io, options: DemoOptions, run: Run, signal: AbortSignal
       screen.draw((width) =>
         liveLines({ elapsedS, durationS, speed, slo, lanes: views, nowMs: Date.now() }, width),
       );
-      await pause(REDRAW_MS, signal);
+      // The counters are read when the time is over, not up to a frame later.
+      await pause(Math.min(REDRAW_MS, 1_000 * (durationS - elapsedS)), signal);
     }
   } finally {
     screen.close();
@@ -218,7 +213,7 @@ async function watch(io: Io, options: DemoOptions, run: Run, signal: AbortSignal
 }
 
 async function collect(options: DemoOptions, run: Run, signal: AbortSignal): Promise<DemoFigures> {
-  // The counters of all three first, at the same moment; the rows can wait.
+  // The counters of all lanes first, at the same moment; the rows can wait.
   const counts = await Promise.all(run.lanes.map(({ engine }) => scrapeCounts(engine.metricsUrl, signal)));
   const lanes = [];
   for (const [i, { lane }] of run.lanes.entries()) {
@@ -227,6 +222,7 @@ async function collect(options: DemoOptions, run: Run, signal: AbortSignal): Pro
     lanes.push(laneFigures(lane.name, count, await fetchRows(run.api, lane.name), run.enginesAtMs));
   }
   return {
+    time: "real",
     startedAt: new Date(run.startAtMs).toISOString(),
     durationS: options.durationS,
     speed: options.speed,
@@ -245,7 +241,7 @@ function printKept(io: Io, run: Run): void {
     `  API        ${run.api.url}`,
     `  docs       ${run.api.url}/docs`,
     `  key        ${run.adminKey}`,
-    `  CLI        FULCRUM_URL=${run.api.url} FULCRUM_KEY=${run.adminKey} fulcrum decisions list`,
+    `  CLI        FULCRUM_URL=${run.api.url} FULCRUM_KEY=${run.adminKey} npx fulcrum decisions list`,
     `  database   psql '${run.databaseUrl}'`,
     `  logs       ${statePaths(run.folder).logs}`,
   ];

@@ -1,5 +1,6 @@
-import { shareWords } from "../text/words.js";
+import { shareWords, trimmed } from "../text/words.js";
 import type { LaneFigures } from "./figures.js";
+import { SEARCH } from "./lanes.js";
 
 /** Leads smaller than these are called none: a share of requests, and a share of the goodput. */
 const LEAST_LEAD_SHARE = 0.01;
@@ -8,12 +9,15 @@ const LEAST_LEAD_GOODPUT = 0.02;
 const BACKLOG_SHARE = 0.1;
 
 type Run = Pick<LaneFigures, "name" | "attainmentShare" | "goodputPerS" | "requests">;
+type Measured = Run & { readonly attainmentShare: number; readonly goodputPerS: number };
 
-/** Who did best by attainment and by goodput, whoever it is; says so when nobody clearly did. */
+/**
+ * Who did best by attainment and by goodput, whoever it is, and how far the search policy is before or behind;
+ * says so when nobody clearly won.
+ */
 export function verdictOf(lanes: readonly Run[]): string {
   const measured = lanes.filter(
-    (lane): lane is Run & { attainmentShare: number; goodputPerS: number } =>
-      lane.attainmentShare !== null && lane.goodputPerS !== null,
+    (lane): lane is Measured => lane.attainmentShare !== null && lane.goodputPerS !== null,
   );
   if (measured.length < lanes.length || measured.length === 0) {
     return "No verdict: not every engine finished a request.";
@@ -25,7 +29,7 @@ export function verdictOf(lanes: readonly Run[]): string {
   const bestShare = leader(byShare, (a, b) => a.attainmentShare - b.attainmentShare >= LEAST_LEAD_SHARE);
   const bestGoodput = leader(byGoodput, (a, b) => a.goodputPerS >= b.goodputPerS * (1 + LEAST_LEAD_GOODPUT));
   const figures = `Within both bounds: ${shares}. Goodput: ${rates}.`;
-  return [headline(bestShare, bestGoodput), figures, ...backlog(measured)].join(" ");
+  return [headline(bestShare, bestGoodput), figures, ...searchLine(byShare), ...backlog(measured)].join(" ");
 }
 
 function headline(bestShare: string | null, bestGoodput: string | null): string {
@@ -36,6 +40,18 @@ function headline(bestShare: string | null, bestGoodput: string | null): string 
   if (bestShare !== null) return `${bestShare} kept the largest share of requests within both bounds.`;
   if (bestGoodput !== null) return `${bestGoodput} served the most requests within both bounds.`;
   return "No clear winner: the best two are too close to tell apart.";
+}
+
+/** The search policy against the best of the others; nothing where it did not run. */
+function searchLine(byShare: readonly Measured[]): string[] {
+  const search = byShare.find(({ name }) => name === SEARCH);
+  const rival = byShare.find(({ name }) => name !== SEARCH);
+  if (search === undefined || rival === undefined) return [];
+  const lead = search.attainmentShare - rival.attainmentShare;
+  const points = `${trimmed(Math.abs(lead) * 100, 1)} points of attainment`;
+  if (lead >= LEAST_LEAD_SHARE) return [`${SEARCH} leads ${rival.name} by ${points}.`];
+  if (lead <= -LEAST_LEAD_SHARE) return [`${SEARCH} did not win: it is ${points} behind ${rival.name}.`];
+  return [`${SEARCH} did not win: ${rival.name} is as good, ${points} apart.`];
 }
 
 /** The name of the first when it is clearly before the second. */

@@ -1,10 +1,10 @@
 import type { Io } from "../io.js";
-import { CliFailure } from "../failure.js";
+import { CliFailure, EXIT } from "../failure.js";
 
 /** The person asked to stop. Not a failure: the caller ends what it began and leaves in peace. */
 export class Interrupted extends CliFailure {
   constructor(readonly signalName: string) {
-    super(1, `stopped by ${signalName}`);
+    super(EXIT.interrupted, `stopped by ${signalName}`);
     this.name = "Interrupted";
   }
 }
@@ -24,7 +24,7 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 export function onInterrupt(io: Io): Interrupt {
   const controller = new AbortController();
   const handle = (name: string) => {
-    if (controller.signal.aborted) process.exit(1);
+    if (controller.signal.aborted) process.exit(EXIT.interrupted);
     io.stderr.write(`\nstopping (once more: at once)\n`);
     controller.abort(new Interrupted(name));
   };

@@ -69,7 +69,10 @@ describe("share of first tokens within the bound", () => {
         const here = sharesFor(state, demand, boundMs, backlogMs, waits);
         expectAtMost(here, sharesFor(state, demand, boundMs * 1.3, backlogMs, waits));
         expectAtMost(here, sharesFor(state, demand, boundMs, backlogMs, waits / 1.3));
-        expectAtMost(here, sharesFor({ ...state, waitMs: state.waitMs / 2 }, demand, boundMs, backlogMs, waits));
+        expectAtMost(
+          here,
+          sharesFor({ ...state, waitMs: state.waitMs / 2 }, demand, boundMs, backlogMs, waits),
+        );
         expectAtMost(sharesFor(state, demand, boundMs, backlogMs + 100, waits), here);
       }),
       { numRuns: 500 },

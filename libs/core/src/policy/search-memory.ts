@@ -81,6 +81,9 @@ export function readMemory(state: unknown, prior: Gaussian): SearchMemory {
   };
 }
 
+/** Far above any prior's; what is greater was not learnt. */
+const MOST_VARIANCE = 100;
+
 function readBelief(mean: unknown, covariance: unknown, size: number): Gaussian | null {
   if (!Array.isArray(mean) || mean.length !== size || !Array.isArray(covariance)) return null;
   const means: unknown[] = mean;
@@ -93,9 +96,13 @@ function readBelief(mean: unknown, covariance: unknown, size: number): Gaussian 
     isFinite(value) && value >= (LEAST[i] ?? value) - 1e-6 && value <= (GREATEST[i] ?? value) + 1e-6;
   if (!means.every(inside)) return null;
   const full = means.map((_, i) => means.map((__, j) => cell(i, j)));
-  if (!full.every((row, i) => row.every((value, j) => isFinite(value) && (i !== j || value > 0))))
-    return null;
-  return { mean: means, covariance: full as number[][] };
+  if (!full.every((row) => row.every(isFinite))) return null;
+  const whole = full as number[][];
+  const variance = (i: number) => whole[i]?.[i] ?? 0;
+  const bounded = (value: number, i: number, j: number) =>
+    i === j ? value > 0 && value <= MOST_VARIANCE : value ** 2 <= 1.001 * variance(i) * variance(j);
+  if (!whole.every((row, i) => row.every((value, j) => bounded(value, i, j)))) return null;
+  return { mean: means, covariance: whole };
 }
 
 function readDemand(value: unknown): DemandMemory | null {
@@ -104,18 +111,22 @@ function readDemand(value: unknown): DemandMemory | null {
   const fast = readNumbers<Account>(value.fast, NO_DEMAND.fast);
   const { maxPromptTokens, contextPerSequence, steadyS } = value;
   if (slow === null || fast === null) return null;
-  if (!isFinite(maxPromptTokens) || !isFinite(contextPerSequence) || !isFinite(steadyS)) return null;
+  if (!isAmount(maxPromptTokens) || !isAmount(contextPerSequence) || !isAmount(steadyS)) return null;
   return { slow, fast, maxPromptTokens, contextPerSequence, steadyS };
 }
 
-/** An object with the same fields as `like`, each a finite number from 0 on; else null. */
+/** Sums beyond it are no count of anything; their squares are still finite. */
+const MOST = 1e30;
+
+function isAmount(value: unknown): value is number {
+  return isFinite(value) && value >= 0 && value <= MOST;
+}
+
+/** An object with the same fields as `like`, each a number from 0 to MOST; else null. */
 function readNumbers<T extends object>(value: unknown, like: { readonly [K in keyof T]: number }): T | null {
   if (!isRecord(value)) return null;
   const keys = Object.keys(like);
-  const good = keys.every((key) => {
-    const field = value[key];
-    return isFinite(field) && field >= 0;
-  });
+  const good = keys.every((key) => isAmount(value[key]));
   return good ? (Object.fromEntries(keys.map((key) => [key, value[key]])) as T) : null;
 }
 

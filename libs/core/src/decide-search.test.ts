@@ -1,0 +1,349 @@
+/** The search policy through decide(): what it answers to, what holds it, and what its moves keep to. */
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { splitWithin } from "./allocation.js";
+import { decide } from "./decide.js";
+import type { Decision, GuardConfig, LatestSignal, Move, PolicyConfig, Snapshot } from "./decision.js";
+import { DEFAULT_GUARDS, DEFAULT_SEARCH } from "./defaults.js";
+import { EXCLUSIVE_LIMITS, SAMPLE_NOW_MS, sampleSignal, sampleSnapshot } from "./fixtures.js";
+import type { Limits, Split } from "./nouns.js";
+import { WIDEST_LIMITS } from "./nouns.js";
+import { sameDecision } from "./same-decision.js";
+import { LIGHT_CHAT, LONG_PROMPTS, NO_WORK, SCENE_SLO, SmallEngine, play } from "./search-fixtures.js";
+import type { Load, Scene, Tick } from "./search-fixtures.js";
+import { okShare, sampleCount } from "./signal/histogram.js";
+import { emptySignal, latestSignal } from "./signal/summarise.js";
+
+const search: PolicyConfig = { name: "search", params: DEFAULT_SEARCH };
+const OPEN = { prefillSmPct: 100, decodeSmPct: 100 };
+
+/** What a minute of a load at one split looks like, in one window. */
+function minuteOf(load: Load, split: Split = OPEN): LatestSignal {
+  const startAtMs = SAMPLE_NOW_MS - 60_000;
+  const window = new SmallEngine(1, startAtMs).run(split, load, 60_000);
+  const latest = latestSignal(
+    [{ ...window, seq: 1, generation: 1 }],
+    0,
+    { lookbackMs: 120_000 },
+    SAMPLE_NOW_MS,
+  );
+  if (latest === null) throw new Error("the engine's window is not believed");
+  return latest;
+}
+
+/** An instance that nobody has decided on, after a minute of a load. */
+function seen(latest: LatestSignal, over: Partial<Snapshot> = {}): Snapshot {
+  const { generation: _, ...signal } = latest;
+  return sampleSnapshot({
+    slo: SCENE_SLO,
+    limits: WIDEST_LIMITS,
+    current: { split: OPEN, kvQuotaPct: 100, generation: 1 },
+    lastChangeAtMs: null,
+    signal,
+    latest,
+    ...over,
+  });
+}
+
+const ask = (snapshot: Snapshot, policy = search, guards: GuardConfig = DEFAULT_GUARDS) =>
+  decide(snapshot, policy, guards, SAMPLE_NOW_MS);
+const LONG_MINUTE = minuteOf(LONG_PROMPTS);
+const starved = (over: Partial<Snapshot> = {}) => seen(LONG_MINUTE, over);
+
+describe("what it answers to", () => {
+  test("prefill that drowns beside decode: prefill is favoured, and the row says why", () => {
+    const decision = ask(starved());
+    const { split } = decision.allocation;
+    expect(decision).toMatchObject({ kind: "move", reason: "BETTER_SPLIT", policy: { name: "search" } });
+    expect(split.prefillSmPct - split.decodeSmPct).toBeGreaterThan(30);
+    const chosen = decision.candidates.filter(({ verdict }) => verdict === "chosen");
+    expect(chosen.map(({ allocation }) => allocation)).toEqual([decision.wanted]);
+    const rows = decision.candidates.map(({ allocation }) => JSON.stringify(allocation.split));
+    expect(rows).toContain(JSON.stringify(OPEN));
+    expect(new Set(rows).size).toBe(rows.length);
+    expect(decision.message).toMatch(/%.*%/);
+    expect(decision.predicted?.ttftMs).toBeLessThan(SCENE_SLO.ttft.boundMs);
+    expect(decision.predicted?.tpotMs).toBeLessThan(SCENE_SLO.tpot.boundMs);
+    expect(decision.observed.lambdaShare).toBeGreaterThan(0.4);
+    expect(decision.observed.lambdaShare).toBeLessThan(1.2);
+  });
+
+  test("iterations that are too long beside prefill: decode is favoured", () => {
+    const answers = { ratePerS: 3, promptTokens: 150, promptCv: 0.3, answerTokens: 600, answerCv: 0.7 };
+    const latest = minuteOf(answers, { prefillSmPct: 95, decodeSmPct: 10 });
+    const current = { split: { prefillSmPct: 95, decodeSmPct: 10 }, kvQuotaPct: 100, generation: 1 };
+    const slo = { ...SCENE_SLO, tpot: { percentile: 0.9, boundMs: 45 } };
+    const { kind, allocation } = ask(seen(latest, { current, slo }));
+    expect(kind).toBe("move");
+    expect(allocation.split.decodeSmPct).toBeGreaterThan(20);
+  });
+
+  test("a load that is served well: nothing to gain", () => {
+    expect(ask(seen(minuteOf(LIGHT_CHAT)))).toMatchObject({ kind: "hold", reason: "BEST_KNOWN" });
+  });
+
+  test("a gain that costs more than it may: not worth it", () => {
+    const dear: PolicyConfig = { name: "search", params: { ...DEFAULT_SEARCH, minGainShare: 1 } };
+    const ticks = play({ policy: dear, load: () => LONG_PROMPTS, durationMs: 60_000 });
+    expect(ticks.at(-1)?.decision).toMatchObject({ kind: "hold", reason: "NOT_WORTH_IT" });
+    expect(ticks.every(({ decision }) => decision.kind === "hold")).toBe(true);
+  });
+
+  test("what a profile tells beforehand counts: a GPU said to be slow is asked for more prefill", () => {
+    const told = (factor: number): PolicyConfig => ({
+      name: "search",
+      params: {
+        ...DEFAULT_SEARCH,
+        prior: {
+          prefill: { kernelMs: [5 * factor, 0.12 * factor, 0], engineMs: 1, sensitivity: 1 },
+          decode: { kernelMs: [8, 0.06, 1e-6], engineMs: 10, sensitivity: 0.4 },
+        },
+      },
+    });
+    const lambda = (factor: number) => ask(starved(), told(factor)).observed.lambdaShare ?? 0;
+    // A minute's windows outweigh the profile, but not wholly.
+    expect(lambda(3)).toBeGreaterThan(lambda(1));
+  });
+});
+
+describe("what holds it", () => {
+  const move = (atMs: number, delta: number): Move => ({
+    ...{ atMs, generation: 1, prefillDeltaPct: delta, decodeDeltaPct: -delta },
+  });
+  // The last one was towards decode: what it wants would take that back.
+  const swings = Array.from({ length: 12 }, (_, i) => move(SAMPLE_NOW_MS - 60_000 + i, i % 2 === 0 ? 5 : -5));
+  const empty: LatestSignal = { ...emptySignal("fresh"), generation: 1 };
+
+  test.each<{ name: string; over: Partial<Snapshot>; reason: string }>([
+    { name: "no window", over: { signal: emptySignal("missing"), latest: null }, reason: "NO_SIGNAL" },
+    {
+      name: "only old windows",
+      over: { signal: sampleSignal({ freshness: "stale" }), latest: null },
+      reason: "STALE_SIGNAL",
+    },
+    { name: "no arrival ever", over: { signal: emptySignal("thin"), latest: empty }, reason: "CANNOT_TELL" },
+    { name: "a snapshot of before it asked for windows", over: { latest: undefined }, reason: "CANNOT_TELL" },
+    { name: "a pin", over: { hold: { pinned: { untilAtMs: null }, frozen: false } }, reason: "PINNED" },
+    { name: "a freeze", over: { hold: { pinned: null, frozen: true } }, reason: "FROZEN" },
+    { name: "a rollout", over: { rolloutGeneration: 2 }, reason: "ROLLOUT_OPEN" },
+    { name: "a cool-down", over: { coolDownUntilMs: SAMPLE_NOW_MS + 1 }, reason: "COOL_DOWN" },
+    { name: "a change just now", over: { lastChangeAtMs: SAMPLE_NOW_MS - 1_000 }, reason: "DWELL" },
+    { name: "a flap budget that is spent", over: { recentMoves: swings }, reason: "FLAP_BUDGET" },
+    {
+      name: "busy for 300 % of the time",
+      over: { latest: { ...LONG_MINUTE, busy: { prefillShare: 3, decodeShare: 1 } } },
+      reason: "MAD_SIGNAL",
+    },
+    {
+      name: "a negative count of its workers",
+      over: { latest: { ...LONG_MINUTE, work: { ...LONG_MINUTE.work!, prefillBatches: -1 } } },
+      reason: "MAD_SIGNAL",
+    },
+  ])("$name: $reason, and what runs is given back", ({ over, reason }) => {
+    const decision = ask(starved(over));
+    expect(decision).toMatchObject({ kind: "hold", reason });
+    expect(decision.allocation).toEqual({ split: OPEN, kvQuotaPct: 100 });
+  });
+
+  test("a pin that has ended, a wait that is over and old swings do not", () => {
+    const over = {
+      hold: { pinned: { untilAtMs: SAMPLE_NOW_MS - 1 }, frozen: false },
+      coolDownUntilMs: SAMPLE_NOW_MS,
+      lastChangeAtMs: SAMPLE_NOW_MS - 120_000,
+      recentMoves: swings.map((each) => ({ ...each, atMs: each.atMs - DEFAULT_GUARDS.flapWindowMs })),
+    };
+    expect(ask(starved(over)).kind).toBe("move");
+  });
+
+  test("thin signals do not: it knows how little it knows", () => {
+    const thin = { ...LONG_MINUTE, freshness: "thin" as const };
+    expect(ask(starved({ signal: thin })).kind).toBe("move");
+  });
+});
+
+describe("what it carries", () => {
+  const learntTo = ({ state }: Decision) => state?.values.learntToMs;
+
+  test("windows are learnt from also while something holds, and each once", () => {
+    const pinned = { hold: { pinned: { untilAtMs: null }, frozen: false } };
+    const first = ask(starved(pinned));
+    expect(learntTo(first)).toBe(SAMPLE_NOW_MS);
+    const again = ask(starved({ ...pinned, state: first.state }));
+    expect(again.state).toEqual(first.state);
+    expect(ask(starved({ state: first.state })).kind).toBe("move");
+  });
+
+  test("a mad or missing signal leaves what was learnt as it is", () => {
+    const { state } = ask(starved());
+    const mad = ask(starved({ state, latest: { ...LONG_MINUTE, durationMs: -1 } }));
+    const missing = ask(starved({ state, signal: emptySignal("missing"), latest: null }));
+    expect(learntTo(mad)).toBe(SAMPLE_NOW_MS);
+    expect(mad.state).toEqual(missing.state);
+  });
+
+  test("what came in during a switch is load; what ran then says nothing of either split", () => {
+    const untaught = ask(
+      starved({ latest: { ...LONG_MINUTE, arrivals: 0, promptTokens: 0, generation: null } }),
+    );
+    const during = ask(starved({ latest: { ...LONG_MINUTE, generation: null } }));
+    expect(during.state?.values.mean).toEqual(untaught.state?.values.mean);
+    expect(during.state?.values.demand).not.toEqual(untaught.state?.values.demand);
+    expect(ask(starved()).state?.values.mean).not.toEqual(during.state?.values.mean);
+  });
+
+  test("a state of another policy is none", () => {
+    const foreign = { policy: "feedback", version: 1, values: { learntToMs: SAMPLE_NOW_MS } };
+    expect(sameDecision(ask(starved({ state: foreign })), ask(starved()))).toBe(true);
+  });
+});
+
+const isMultiple = (pct: number, of: number) => Math.abs(pct / of - Math.round(pct / of)) < 1e-6;
+
+/** Every cap that changes is deliverable. */
+function expectLegal({ kind, allocation }: Decision, from: Split, limits: Limits): void {
+  if (kind === "hold") return;
+  const { split, kvQuotaPct } = allocation;
+  expect(splitWithin(split, limits)).toBe(true);
+  for (const phase of ["prefillSmPct", "decodeSmPct"] as const) {
+    if (split[phase] === from[phase] || split[phase] === 100) continue;
+    expect(isMultiple(split[phase], limits.granularityPct)).toBe(true);
+  }
+  if (kvQuotaPct === 100) return;
+  expect(kvQuotaPct).toBeGreaterThanOrEqual(limits.minKvQuotaPct);
+  expect(kvQuotaPct).toBeLessThanOrEqual(limits.maxKvQuotaPct);
+}
+
+describe("what its moves keep to", () => {
+  const HALF = { prefillSmPct: 50, decodeSmPct: 50 };
+  test.each<{ name: string; initial: Split; limits: Limits; guards?: Partial<GuardConfig> }>([
+    { name: "partitions that exclude each other", initial: HALF, limits: EXCLUSIVE_LIMITS },
+    {
+      name: "the same, delivered by 8 SMs of 132",
+      initial: { prefillSmPct: 48.8, decodeSmPct: 48.8 },
+      limits: { ...EXCLUSIVE_LIMITS, granularityPct: 6.1 },
+    },
+    { name: "caps by 8 SMs of 132", initial: OPEN, limits: { ...WIDEST_LIMITS, granularityPct: 6.1 } },
+    {
+      name: "an operator's bounds",
+      initial: { prefillSmPct: 60, decodeSmPct: 60 },
+      limits: { ...WIDEST_LIMITS, minSmPct: 30, maxSmPct: 80, maxSumPct: 120 },
+    },
+  ])("$name: every move is deliverable, and prefill is helped", ({ initial, limits }) => {
+    const ticks = play({ policy: search, load: () => LONG_PROMPTS, durationMs: 120_000, initial, limits });
+    for (const { decision, running } of ticks) expectLegal(decision, running, limits);
+    const { prefillSmPct, decodeSmPct } = ticks.at(-1)!.running;
+    expect(prefillSmPct / decodeSmPct).toBeGreaterThan(1.5 * (initial.prefillSmPct / initial.decodeSmPct));
+  });
+
+  test("the step guard bounds each cap of each move", () => {
+    const guards = { maxStepPct: 10 };
+    const ticks = play({ policy: search, load: () => LONG_PROMPTS, durationMs: 150_000, guards });
+    const moves = ticks.filter(({ decision }) => decision.kind === "move");
+    expect(moves.length).toBeGreaterThan(2);
+    for (const { decision, running } of moves) {
+      const { split } = decision.allocation;
+      expect(Math.abs(split.prefillSmPct - running.prefillSmPct)).toBeLessThanOrEqual(10);
+      expect(Math.abs(split.decodeSmPct - running.decodeSmPct)).toBeLessThanOrEqual(10);
+    }
+    expect(moves[0]?.decision.guards.map(({ guard }) => guard)).toContain("step");
+  });
+
+  test("any limits that leave a split, from anywhere: legal, and the same after a trip through JSON", () => {
+    const limits = fc
+      .record({
+        minSmPct: fc.integer({ min: 0, max: 40 }),
+        maxSmPct: fc.integer({ min: 50, max: 100 }),
+        maxSumPct: fc.integer({ min: 100, max: 200 }),
+        granularityPct: fc.constantFrom(0.1, 1, 2.5, 6.1, 10, 12.5),
+      })
+      .map((drawn): Limits => ({ ...WIDEST_LIMITS, ...drawn }));
+    const cap = fc.integer({ min: 0, max: 100 });
+    const step = fc.constantFrom(0, 1, 15, 95);
+    fc.assert(
+      fc.property(limits, cap, cap, step, (given, x, y, maxStepPct) => {
+        const split = { prefillSmPct: x, decodeSmPct: y };
+        const snapshot = starved({ limits: given, current: { split, kvQuotaPct: 100, generation: 1 } });
+        const guards = { ...DEFAULT_GUARDS, maxStepPct };
+        const decision = ask(snapshot, search, guards);
+        expectLegal(decision, split, given);
+        const stored = JSON.parse(JSON.stringify(snapshot)) as Snapshot;
+        expect(sameDecision(ask(stored, search, guards), decision)).toBe(true);
+      }),
+      { numRuns: 150 },
+    );
+  });
+});
+
+const movesOf = (ticks: readonly Tick[]) => ticks.filter(({ decision }) => decision.kind === "move");
+
+/** Share of first tokens within the bound, of the windows that end after so many ms. */
+function ttftShareAfter(ticks: readonly Tick[], fromMs: number): number {
+  let [ok, all] = [0, 0];
+  for (const { atMs, window } of ticks) {
+    if (atMs <= fromMs) continue;
+    const count = sampleCount(window.ttft);
+    ok += count * (okShare(window.ttft, SCENE_SLO.ttft.boundMs)?.share ?? 0);
+    all += count;
+  }
+  return ok / all;
+}
+
+describe("loads and rhythms", () => {
+  const scene = (load: Scene["load"], over: Partial<Scene> = {}): Tick[] =>
+    play({ policy: search, load, durationMs: 300_000, ...over });
+
+  test.each([1, 2, 5, 15, 30, 60])("every %i s: it helps long prompts, and does not wander", (seconds) => {
+    const times = { intervalMs: 1_000 * seconds, durationMs: Math.max(180_000, 8_000 * seconds) };
+    const ticks = scene(() => LONG_PROMPTS, times);
+    const fixed: PolicyConfig = { name: "static", params: { allocation: { split: OPEN, kvQuotaPct: 100 } } };
+    const untouched = play({ policy: fixed, load: () => LONG_PROMPTS, ...times });
+    const later = times.durationMs / 2;
+    expect(ttftShareAfter(ticks, later)).toBeGreaterThan(ttftShareAfter(untouched, later) + 0.4);
+    expect(movesOf(ticks).length).toBeLessThanOrEqual(4);
+    expect(ticks.every(({ fault }) => fault === null)).toBe(true);
+  });
+
+  test.each([1, 2, 3])("one request in a window or two is no reason to move, seed %i", (seed) => {
+    const ticks = scene(() => ({ ...LIGHT_CHAT, ratePerS: 0.3 }), { seed });
+    expect(movesOf(ticks).length).toBeLessThanOrEqual(1);
+  });
+
+  test("bursts of a second once a minute do not make it flap", () => {
+    const burst = { ...LIGHT_CHAT, ratePerS: 60 };
+    const ticks = scene((atMs) => (atMs % 60_000 === 30_000 ? burst : LIGHT_CHAT), { intervalMs: 1_000 });
+    expect(movesOf(ticks).length).toBeLessThanOrEqual(3);
+  });
+
+  test("200 s of silence: it holds, and serves what comes then", () => {
+    const silent = { ...LONG_PROMPTS, ratePerS: 0 };
+    const ticks = scene((atMs) => (atMs >= 100_000 && atMs < 300_000 ? silent : LONG_PROMPTS), {
+      durationMs: 450_000,
+    });
+    const during = ticks.filter(({ atMs }) => atMs > 130_000 && atMs <= 300_000);
+    expect(movesOf(during)).toEqual([]);
+    expect(ttftShareAfter(ticks, 350_000)).toBeGreaterThan(0.7);
+  });
+
+  test.each<{ name: string; retell: Scene["retell"] }>([
+    { name: "with no word of its workers", retell: (window) => ({ ...window, work: null }) },
+    { name: "with every word of them null", retell: (window) => ({ ...window, work: NO_WORK }) },
+    {
+      name: "that tells latencies and counts only",
+      retell: (window) => ({
+        ...window,
+        work: NO_WORK,
+        busy: { prefillShare: null, decodeShare: null },
+        queue: { prefillWaiting: null, decodeRunning: null },
+        kv: { totalTokens: null, usedTokens: null, preemptions: null },
+      }),
+    },
+  ])("an engine $name is no worse off than alone", ({ retell }) => {
+    const light = scene(() => LIGHT_CHAT, { retell });
+    expect(movesOf(light).length).toBeLessThanOrEqual(1);
+    expect(ttftShareAfter(light, 0)).toBeGreaterThan(0.95);
+    const long = scene(() => LONG_PROMPTS, { retell });
+    const fixed: PolicyConfig = { name: "static", params: { allocation: { split: OPEN, kvQuotaPct: 100 } } };
+    const untouched = play({ policy: fixed, load: () => LONG_PROMPTS, durationMs: 300_000 });
+    expect(ttftShareAfter(long, 150_000)).toBeGreaterThan(ttftShareAfter(untouched, 150_000) - 0.02);
+  });
+});

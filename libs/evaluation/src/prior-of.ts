@@ -1,0 +1,17 @@
+import type { PhasePrior, SearchPrior } from "@fulcrum/core/decision.js";
+import type { PhaseCost, Profile } from "@fulcrum/simulator/profile.js";
+
+/** What the search policy may know beforehand of a GPU and model that a profile describes. */
+export function priorOf(profile: Profile): SearchPrior {
+  return { prefill: phasePrior(profile.prefill), decode: phasePrior(profile.decode) };
+}
+
+/** (a/f + b)/(a + b) = 1 + s (1/f - 1) with s = a/(a + b); of small and large batches the mean. */
+function phasePrior({ kernelMs, engineMs, smShare }: PhaseCost): PhasePrior {
+  const sensitivity = ({ a, b }: { readonly a: number; readonly b: number }) => a / (a + b);
+  return {
+    kernelMs,
+    engineMs,
+    sensitivity: (sensitivity(smShare.small) + sensitivity(smShare.large)) / 2,
+  };
+}
