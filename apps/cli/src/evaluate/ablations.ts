@@ -1,5 +1,5 @@
 /** The search policy with one of its parts taken away, or changed: each must earn its place. */
-import { SEARCH_PARTS, type PolicyConfig, type SearchParams } from "@fulcrum/core/decision.js";
+import { SEARCH_PARTS, type PolicyConfig, type SearchPart } from "@fulcrum/core/decision.js";
 import { DEFAULT_SEARCH } from "@fulcrum/core/defaults.js";
 import type { Contender } from "@fulcrum/evaluation/contender.js";
 import { searchContender } from "@fulcrum/evaluation/contenders.js";
@@ -10,12 +10,21 @@ export interface Ablation {
   readonly contender: Contender;
 }
 
-const CHANGES: readonly { readonly name: string; readonly params: Partial<SearchParams> }[] = [
-  ...SEARCH_PARTS.map((part) => ({ name: `without ${part}`, params: { without: [part] } })),
-  {
-    name: "a change must gain five times as much",
-    params: { minGainShare: 5 * DEFAULT_SEARCH.minGainShare },
-  },
+const WORDS: Readonly<Record<SearchPart, string>> = {
+  doubt: "scoring uncertainty",
+  "load-change": "noticing a change of load",
+  path: "following a batch that does not settle",
+  "wait-bias": "the learnt factor on waits",
+  backlog: "the present backlog",
+  patience: "watching before moving",
+  price: "a price that rises with recent moves",
+  work: "what the workers did (latencies and counts alone)",
+};
+
+const CHANGES: readonly { readonly name: string; readonly params: Partial<typeof DEFAULT_SEARCH> }[] = [
+  ...SEARCH_PARTS.map((part) => ({ name: `without ${WORDS[part]}`, params: { without: [part] } })),
+  { name: "any gain is worth a change", params: { minGainShare: 0 } },
+  { name: "a change must gain 5 points", params: { minGainShare: 0.05 } },
   { name: "the KV quota stays", params: { moveKvQuota: false } },
 ];
 
