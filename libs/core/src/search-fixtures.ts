@@ -1,12 +1,8 @@
-/** Loads, a small engine that serves them and tells what its workers did, and the loop around it. */
-import type { Decision, GuardConfig, LatestSignal, PolicyConfig } from "./decision.js";
-import { DecisionLoop } from "./decision-loop.js";
-import { DEFAULT_GUARDS } from "./defaults.js";
+/** Loads, and a small engine that serves them, to test the search policy with: it tells what its workers did. */
+import type { LatestSignal } from "./decision.js";
 import { SAMPLE_BOUNDS_MS, SAMPLE_NOW_MS, sampleSignal } from "./fixtures.js";
-import type { Histogram, Limits, SloTarget, Split, Window, WindowWork } from "./nouns.js";
-import { WIDEST_LIMITS } from "./nouns.js";
+import type { Histogram, SloTarget, Split, Window, WindowWork } from "./nouns.js";
 import { emptyHistogram } from "./signal/histogram.js";
-import type { WindowFault } from "./signal/window.js";
 
 /** mulberry32: small, seeded, uniform in [0, 1). */
 export function uniformOf(seed: number): () => number {
@@ -37,12 +33,20 @@ export interface Load {
 
 /** Long prompts, more than prefill can serve on the two thirds of the GPU that (100,100) leaves it beside decode. */
 export const LONG_PROMPTS: Load = {
-  ...{ ratePerS: 2.3, promptTokens: 2_500, promptCv: 0.3, answerTokens: 100, answerCv: 0.7 },
+  ratePerS: 2.3,
+  promptTokens: 2500,
+  promptCv: 0.3,
+  answerTokens: 100,
+  answerCv: 0.7,
 };
 
 /** What every split that starves no phase serves. */
 export const LIGHT_CHAT: Load = {
-  ...{ ratePerS: 2, promptTokens: 150, promptCv: 1, answerTokens: 150, answerCv: 0.7 },
+  ratePerS: 2,
+  promptTokens: 150,
+  promptCv: 1,
+  answerTokens: 150,
+  answerCv: 0.7,
 };
 
 export const SCENE_SLO: SloTarget = {
@@ -75,54 +79,6 @@ export const NO_WORK: WindowWork = {
 /** A signal of one window that ran wholly at generation 1. */
 export function latestOf(over: Partial<LatestSignal> = {}): LatestSignal {
   return { ...sampleSignal({ windows: 1, fromAtMs: SAMPLE_NOW_MS - 20_000 }), generation: 1, ...over };
-}
-
-export interface Scene {
-  readonly policy: PolicyConfig;
-  /** The load from so many ms on, at each window's start. */
-  readonly load: (atMs: number) => Load;
-  readonly durationMs: number;
-  readonly initial?: Split;
-  readonly limits?: Limits;
-  readonly guards?: Partial<GuardConfig>;
-  readonly slo?: SloTarget;
-  readonly intervalMs?: number;
-  readonly seed?: number;
-  /** What the agent makes of a window. */
-  readonly retell?: (window: Omit<Window, "seq" | "generation">) => Omit<Window, "seq" | "generation">;
-}
-
-export interface Tick {
-  /** End of the window, ms since the scene began. */
-  readonly atMs: number;
-  readonly running: Split;
-  readonly window: Omit<Window, "seq" | "generation">;
-  readonly decision: Decision;
-  readonly fault: WindowFault | null;
-}
-
-/** Closes the loop: what is decided at the end of a window runs from then on. */
-export function play(scene: Scene): Tick[] {
-  const { policy, limits = WIDEST_LIMITS, slo = SCENE_SLO, intervalMs = 5_000, seed = 1 } = scene;
-  const guards = { ...DEFAULT_GUARDS, ...scene.guards };
-  let running = { split: scene.initial ?? { prefillSmPct: 100, decodeSmPct: 100 }, kvQuotaPct: 100 };
-  let lastSwitchMs: number | null = null;
-  const engine = new SmallEngine(seed);
-  const loop = new DecisionLoop({
-    ...{ instance: "small", policy, guards, limits },
-    ...{ initial: running, controlIntervalMs: intervalMs },
-  });
-  const ticks: Tick[] = [];
-  for (let atMs = 0; atMs < scene.durationMs; atMs += intervalMs) {
-    const served = engine.run(running.split, scene.load(atMs), intervalMs);
-    const window = scene.retell?.(served) ?? served;
-    const { decision, fault } = loop.observe({ window, slo, running, switchPending: false, lastSwitchMs });
-    ticks.push({ atMs: atMs + intervalMs, running: running.split, window, decision, fault });
-    if (decision.kind === "hold") continue;
-    running = decision.allocation;
-    lastSwitchMs = SAMPLE_NOW_MS + atMs + intervalMs;
-  }
-  return ticks;
 }
 
 interface Request {

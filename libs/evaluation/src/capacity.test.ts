@@ -27,9 +27,9 @@ describe("what a time-shared GPU sustains", () => {
     expect(timeSharedRatePerS(half, rows)).toBeLessThan(timeSharedRatePerS(profile, rows));
   });
 
-  it("gives lambda as the time that prefill would run alone", () => {
+  it("gives lambda as the time that prefill kernels would run alone", () => {
     const rows = [{ promptTokens: 1000, outputTokens: 10 }];
-    expect(prefillLoadShare(profile, rows, 5)).toBeCloseTo(5 * 0.08, 9);
+    expect(prefillLoadShare(profile, rows, 5)).toBeCloseTo(5 * 0.075, 9);
   });
 });
 

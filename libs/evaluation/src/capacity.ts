@@ -23,11 +23,14 @@ export function timeSharedRatePerS(profile: Profile, sample: readonly Lengths[])
   return Math.min(MAX_PREFILL_SHARE / prefillS, tokensPerS / (outputMean + prefillS * tokensPerS));
 }
 
-/** Time in which prefill would run alone on the whole GPU at this rate, as a share: the lambda of semi-PD eq. 3. */
+/** Prefill kernels' time alone on the whole GPU at this rate, as a share: the lambda of semi-PD eq. 3. */
 export function prefillLoadShare(profile: Profile, sample: readonly Lengths[], ratePerS: number): number {
-  const times = sample.map(
-    ({ promptTokens }) =>
-      kernelMsOf(profile.prefill, promptTokens, promptTokens ** 2) + profile.prefill.engineMs,
+  return ratePerS * prefillKernelS(profile, sample);
+}
+
+function prefillKernelS(profile: Profile, sample: readonly Lengths[]): number {
+  const times = sample.map(({ promptTokens }) =>
+    kernelMsOf(profile.prefill, promptTokens, promptTokens ** 2),
   );
-  return (ratePerS * times.reduce((sum, ms) => sum + ms, 0)) / sample.length / 1000;
+  return times.reduce((sum, ms) => sum + ms, 0) / times.length / 1000;
 }

@@ -1,18 +1,15 @@
-import type { GuardConfig, PolicyConfig } from "@fulcrum/core/decision.js";
+import type { PolicyConfig } from "@fulcrum/core/decision.js";
 import { DEFAULT_FEEDBACK, DEFAULT_GUARDS, DEFAULT_SEARCH, DEFAULT_SEMI_PD } from "@fulcrum/core/defaults.js";
 import { OPEN_SPLIT } from "./best-fixed.js";
 import type { Contender } from "./contender.js";
 import type { PlantChange } from "./plant.js";
-
-/** The search policy weighs every split at each decision; a guard on its step would only delay what it chose. */
-const SEARCH_GUARDS: GuardConfig = { ...DEFAULT_GUARDS, maxStepPct: 95 };
 
 /** The search policy, told the profile (changed so) or nothing. */
 export function searchContender(
   priorFrom: PlantChange | null,
   policy: PolicyConfig = { name: "search", params: DEFAULT_SEARCH },
 ): Contender {
-  return { kind: "policy", policy, guards: SEARCH_GUARDS, priorFrom };
+  return { kind: "policy", policy, guards: DEFAULT_GUARDS, priorFrom };
 }
 
 /** Names as reports and `--policy` use them. All start from (100,100) but 50/50, which stays what it is. */
@@ -32,6 +29,11 @@ export const CONTENDERS = {
 export type ContenderName = keyof typeof CONTENDERS;
 
 export const CONTENDER_NAMES = Object.keys(CONTENDERS) as readonly ContenderName[];
+
+/** Whether a name is of an engine that has no split to choose. */
+export function isEngine(name: string): boolean {
+  return CONTENDER_NAMES.some((known) => known === name && CONTENDERS[known].kind === "engine");
+}
 
 /** What a name stands for, in a report. */
 export const CONTENDER_TITLES: Readonly<Record<ContenderName, string>> = {

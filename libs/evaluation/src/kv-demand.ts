@@ -2,7 +2,7 @@ import type { KvDemand } from "@fulcrum/core/policy/kv-lending.js";
 import type { InstanceState } from "@fulcrum/simulator/instance.js";
 import type { MeteredWindow } from "./window-meter.js";
 
-/** Memory of the arrival rate: three windows of 5 s, so that a load that turns is believed within 15 s. */
+/** Memory of the arrival rate: at 8 requests a second 120 of them, so a rate is known to a tenth. */
 const RATE_MEMORY_MS = 15_000;
 /** Memory of lengths and step times: they move more slowly than the rate, and are noisier. */
 const LENGTH_MEMORY_MS = 120_000;
@@ -79,19 +79,15 @@ interface Learnt {
   readonly recomputeMsPerToken: number;
 }
 
-/** What runs has, by the memoryless spread, a whole mean answer to go; so has what prefill can admit in one life. */
+/**
+ * What runs, and what prefill can admit in one life. Half a mean answer each: a whole one is to go on average where
+ * answers spread as exponential ones do, but not at once, and what finishes first frees blocks for the rest.
+ */
 function growthOf(state: InstanceState, learnt: Learnt): number {
   const { promptTokens, outputTokens, lifeMs, recomputeMsPerToken } = learnt;
   const inside = state.decodeRunning + state.decodeWaiting + state.prefillRunning;
   const admissible = recomputeMsPerToken > 0 ? lifeMs / recomputeMsPerToken : 0;
   const waitingTokens = Math.min(state.prefillWaitingTokens, admissible);
   const waiting = promptTokens > 0 ? waitingTokens / promptTokens : 0;
-  const G = (globalThis as any).process.env.G ?? "full";
-  if (G === "half") return inside * outputTokens / 2 + waitingTokens + (waiting * outputTokens) / 2;
-  if (G === "peak") {
-    const c = inside > 0 ? state.kvUsedTokens / inside : 0;
-    const peak = outputTokens > c ? inside * outputTokens * Math.exp(-(1 - c / outputTokens)) - state.kvUsedTokens : 0;
-    return Math.max(0, peak) + waitingTokens + (waiting * outputTokens) / 2;
-  }
-  return inside * outputTokens + waitingTokens + (waiting * outputTokens) / 2;
+  return (inside * outputTokens) / 2 + waitingTokens + (waiting * outputTokens) / 2;
 }

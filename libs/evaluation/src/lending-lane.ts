@@ -128,7 +128,7 @@ class LendingLane {
 }
 
 /** Deviations above its mean need that a member may call back of its equal share. */
-const CALL_DEVIATIONS = Number((globalThis as any).process.env.CD ?? 1);
+const CALL_DEVIATIONS = 1;
 
 /**
  * Tokens of each pool, or null to leave them. Models differ in what a token takes, so lendKv is asked in tokens of

@@ -9,7 +9,7 @@ interface Load {
   readonly kind: Kind;
   /** Of what the instance sustains with its part of the GPU, by phase. */
   readonly fractions: readonly number[];
-  /** Default: a Llama-3-8B's, KV_BYTES. */
+  /** Default: a Llama-3-8B's. */
   readonly kvBytesPerToken?: number;
 }
 
@@ -41,7 +41,7 @@ const QUIET = 0.1;
 const TURNS = [BUSY, QUIET, BUSY, QUIET];
 const OTHER_TURNS = [QUIET, BUSY, QUIET, BUSY];
 
-function pair(
+function caseOf(
   name: string,
   title: string,
   deviceTokens: number,
@@ -57,28 +57,30 @@ const chatTurns: readonly Load[] = [
 ];
 
 export const LENDING_CASES: readonly LendingCase[] = [
-  pair("turns, ample", "two chats, busy in turns", 300_000, chatTurns),
-  pair("turns, tight", "two chats, busy in turns", 48_000, chatTurns),
-  pair("turns, tightest", "two chats, busy in turns", 32_000, chatTurns),
-  pair("turns of 20 s", "two chats, busy in turns", 48_000, chatTurns, 20_000),
-  pair("three in turns", "three chats, one busy at a time", 48_000, [
+  caseOf("turns, 300k", "two chats, busy in turns of 60 s", 300_000, chatTurns),
+  caseOf("turns, 112k", "two chats, busy in turns of 60 s", 112_000, chatTurns),
+  caseOf("turns, 80k", "two chats, busy in turns of 60 s", 80_000, chatTurns),
+  caseOf("turns, 64k", "two chats, busy in turns of 60 s", 64_000, chatTurns),
+  caseOf("turns, 48k", "two chats, busy in turns of 60 s", 48_000, chatTurns),
+  caseOf("fast turns", "two chats, busy in turns of 20 s", 64_000, chatTurns, 20_000),
+  caseOf("three in turns", "three chats, one busy at a time", 80_000, [
     { kind: "chat", fractions: [BUSY, QUIET, QUIET] },
     { kind: "chat", fractions: [QUIET, BUSY, QUIET] },
     { kind: "chat", fractions: [QUIET, QUIET, BUSY] },
   ]),
-  pair("documents and chat", "documents and chat, busy in turns", 48_000, [
+  caseOf("documents and chat", "documents and chat, busy in turns of 60 s", 80_000, [
     { kind: "documents", fractions: TURNS },
     { kind: "chat", fractions: OTHER_TURNS },
   ]),
-  pair("two models", "chat on Llama-3-8B and on Qwen2.5-7B's KV size, busy in turns", 36_000, [
+  caseOf("two models", "two chats, one with the KV size of Qwen2.5-7B, busy in turns of 60 s", 64_000, [
     { kind: "chat", fractions: TURNS },
     { kind: "chat", fractions: OTHER_TURNS, kvBytesPerToken: QWEN_KV_BYTES },
   ]),
-  pair("one always busier", "chat at 0.9 and at 0.3", 48_000, [
+  caseOf("one busier", "two chats at 0.75 and 0.3 throughout", 112_000, [
     { kind: "chat", fractions: [BUSY, BUSY] },
     { kind: "chat", fractions: [0.3, 0.3] },
   ]),
-  pair("both busy", "two chats at 0.9 all the time", 48_000, [
+  caseOf("both busy", "two chats at 0.75 throughout", 80_000, [
     { kind: "chat", fractions: [BUSY, BUSY] },
     { kind: "chat", fractions: [BUSY, BUSY] },
   ]),
@@ -97,7 +99,8 @@ export interface LendingFigures {
   readonly mostLentShare: number;
 }
 
-const CONTROL_MS = 5_000;
+/** A load that turns every 20 s is followed too late at 5 s. */
+const CONTROL_MS = 2_000;
 const DRAIN_MS = 120_000;
 
 export function runLendingCase(
@@ -109,7 +112,11 @@ export function runLendingCase(
   const deviceBytes = each.deviceTokens * KV_BYTES;
   const sharing: Sharing = kind === "equal" ? { kind } : { kind, params: DEFAULT_LENDING };
   const members = each.loads.map((load, place) => memberOf(world, each, load, place, seed));
-  const { lent, moves, members: results } = runLendingLane({
+  const {
+    lent,
+    moves,
+    members: results,
+  } = runLendingLane({
     deviceBytes,
     members,
     sharing,
@@ -127,13 +134,7 @@ export function runLendingCase(
   };
 }
 
-function memberOf(
-  world: World,
-  each: LendingCase,
-  load: Load,
-  place: number,
-  seed: number,
-): LendingMember {
+function memberOf(world: World, each: LendingCase, load: Load, place: number, seed: number): LendingMember {
   const count = each.loads.length;
   const { kind, fractions, kvBytesPerToken = KV_BYTES } = load;
   const { slo } = scenarioOf(BOUNDS[kind] ?? "chat-loose");

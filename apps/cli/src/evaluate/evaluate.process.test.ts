@@ -16,12 +16,12 @@ function evaluate(...flags: string[]): { status: number | null; stdout: string; 
 
 describe("fulcrum evaluate", () => {
   it("gives the same results on one thread and on three, progress apart from them", () => {
-    const flags = ["--workload", "documents-tight", "--rates", "0.6,0.8", "--seeds", "2", "--json"];
+    const flags = ["--workload", "documents-tight", "--rates", "0.8", "--seeds", "2", "--json"];
     const [one, three] = ["1", "3"].map((workers) => evaluate(...flags, "--workers", workers));
-    expect(one?.stderr).toContain("20 of 20 runs");
+    expect(one?.stderr).toContain("10 of 10 runs");
     expect(one?.status).toBe(0);
     expect(three?.stdout).toBe(one?.stdout);
-    expect(JSON.parse(one?.stdout ?? "")).toHaveLength(20);
+    expect(JSON.parse(one?.stdout ?? "")).toHaveLength(10);
   });
 
   it("writes the short form's report, figures included", () => {
@@ -31,7 +31,7 @@ describe("fulcrum evaluate", () => {
     expect(readdirSync(folder).sort()).toEqual(["changing-kinds-over-time.svg", "report.json", "report.md"]);
     const report = readFileSync(join(folder, "report.md"), "utf8");
     expect(report).toMatch(
-      /\| changing load: attainment, search \/ oracle \| at least 0.97 \| [01]\.\d{3} \|/,
+      /\| changing load: attainment, search \/ oracle +\| at least 0.97 +\| [01]\.\d{3} +\|/,
     );
   });
 

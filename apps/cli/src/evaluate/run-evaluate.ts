@@ -14,6 +14,7 @@ import { loadWorld, type InputFiles } from "./inputs.js";
 import { allRuns, gridRuns, type PlannedRun, type Selection } from "./plan.js";
 import { runJobs } from "./pool/run-jobs.js";
 import { progressOn } from "./progress.js";
+import { kvSection } from "./report/kv-section.js";
 import { reportJson } from "./report/report-json.js";
 import { reportMarkdown } from "./report/report.js";
 import { gridTable } from "./terminal-table.js";
@@ -91,6 +92,7 @@ function writeReport(io: Io, { results, world, folder, options }: ToWrite): void
   writeFileSync(join(folder, "report.md"), report);
   writeFileSync(join(folder, "report.json"), reportJson(results, world, targets));
   for (const figure of drawn) writeFileSync(join(folder, figure.file), figure.svg);
+  if (options.all) writeFileSync(join(folder, "kv.md"), kvReport(world));
   if (options.json) return;
   const columns = [
     { title: "target", cut: true },
@@ -101,4 +103,9 @@ function writeReport(io: Io, { results, world, folder, options }: ToWrite): void
   const lines = targets.map(({ measure, wanted, measured, verdict }) => [measure, wanted, measured, verdict]);
   printLine(io, `\n${tableText(columns, lines, terminalWidth(io))}`);
   printLine(io, `\nThe report is in ${join(folder, "report.md")}.`);
+}
+
+/** Studies of their own, in this thread: under a minute. */
+function kvReport(world: World): string {
+  return `${["# KV memory: a quota inside one instance, lending between several", "", ...kvSection(world, { quick: false })].join("\n")}\n`;
 }

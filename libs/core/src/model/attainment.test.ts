@@ -90,13 +90,30 @@ describe("share of first tokens within the bound", () => {
   });
 
   const demand: Demand = {
-    ...{ ratePerS: 5, promptMean: 100, promptMeanSq: 1e4, prompts: Array.from({ length: 8 }, () => 100) },
-    ...{ outputMean: 200, contextPerSequence: 200, prefillDoubt: 0.1, decodeDoubt: 0.1 },
+    ratePerS: 5,
+    promptMean: 100,
+    promptMeanSq: 1e4,
+    prompts: Array.from({ length: 8 }, () => 100),
+    outputMean: 200,
+    contextPerSequence: 200,
+    prefillDoubt: 0.1,
+    decodeDoubt: 0.1,
   };
   const state: OperatingState = {
-    ...{ utilisation: 0.5, prefillBusy: 0.5, batch: 1, waitMs: 40, queueing: 1 },
-    prefill: { constMs: 10, firstMs: 0.1, secondMs: 0 },
-    ...{ stepMs: 30, sequences: 20, stepFluctuation: 0.1, tpotMs: [30] },
+    utilisation: 0.5,
+    prefillBusy: 0.5,
+    batch: 1,
+    waitMs: 40,
+    queueing: 1,
+    prefill: {
+      constMs: 10,
+      firstMs: 0.1,
+      secondMs: 0,
+    },
+    stepMs: 30,
+    sequences: 20,
+    stepFluctuation: 0.1,
+    tpotMs: [30],
   };
 
   test("a queue's waits are exponential: an iteration of 20 ms, and 40 ms more for the half that waits", () => {

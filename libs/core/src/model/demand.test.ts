@@ -149,7 +149,7 @@ describe("a change of the load", () => {
     { ratePerS: 10, promptTokens: 300, cv: 0, windowMs: 5_000 },
     { ratePerS: 10, promptTokens: 300, cv: 1, windowMs: 1_000 },
     { ratePerS: 10, promptTokens: 220, cv: 2.2, windowMs: 5_000 },
-    { ratePerS: 40, promptTokens: 220, cv: 1.5, windowMs: 20_000 },
+    { ratePerS: 40, promptTokens: 220, cv: 1.5, windowMs: 5_000 },
   ])(
     "steady Poisson arrivals are no change: at most 2 false alarms in 4,000 windows ($ratePerS/s, CV $cv)",
     ({ windowMs, ...coming }) => {
@@ -278,8 +278,15 @@ describe("nothing", () => {
         const memory = noteAll(
           given.map(({ durationMs, arrivals: came, promptTokens, finished, outputTokens, ...work }) =>
             latestOf({
-              ...{ durationMs, arrivals: came, promptTokens, finished, outputTokens },
-              work: { ...NO_WORK, ...work },
+              durationMs,
+              arrivals: came,
+              promptTokens,
+              finished,
+              outputTokens,
+              work: {
+                ...NO_WORK,
+                ...work,
+              },
             }),
           ),
         );

@@ -1,7 +1,7 @@
 /**
  * The load that comes in, told before any latency shows it: arrival rate, prompt lengths and their spread, answer
  * lengths. Two decaying accounts, a slow one that is believed and a fast one that notices when the load changes
- * its kind: then the slow one starts again from the fast.
+ * its kind: then both start again from the window that told.
  */
 import type { Signal } from "../decision.js";
 
@@ -83,8 +83,8 @@ export function noteDemand(memory: DemandMemory, latest: Signal, noticing = true
   const weight = 1 - Math.exp(-latest.durationMs / 15_000);
   const before = memory.contextPerSequence;
   return {
-    slow: changed ? restart(slow, fast) : slow,
-    fast,
+    slow: changed ? restart(slow, seen) : slow,
+    fast: changed ? seen : fast,
     maxPromptTokens: changed ? greatest : Math.max(greatest, memory.maxPromptTokens * decay),
     contextPerSequence:
       context === null ? before : before === 0 ? context : before + weight * (context - before),
@@ -184,10 +184,10 @@ function differs(slow: Account, fast: Account): boolean {
   return difference > CHANGE_SD * Math.sqrt(variance / fast.arrivals);
 }
 
-function restart(slow: Account, fast: Account): Account {
+function restart(slow: Account, seen: Account): Account {
   const weight = slow.finished > OLD_ANSWERS ? OLD_ANSWERS / slow.finished : 1;
   return {
-    ...fast,
+    ...seen,
     finished: slow.finished * weight,
     outputTokens: slow.outputTokens * weight,
     finishedTokens: slow.finishedTokens * weight,

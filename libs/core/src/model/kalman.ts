@@ -69,16 +69,23 @@ export function deviationOf(belief: Gaussian, gradient: readonly number[]): numb
   return Math.sqrt(Math.max(0, variance));
 }
 
-/** By forward differences. */
-export function gradientOf(f: (theta: readonly number[]) => number, theta: readonly number[]): number[] {
+/** By forward differences; `places`: the numbers that `f` depends on, all unless told. */
+export function gradientOf(
+  f: (theta: readonly number[]) => number,
+  theta: readonly number[],
+  places: readonly number[] = theta.map((_, i) => i),
+): number[] {
   const here = f(theta);
   const moved = [...theta];
-  return theta.map((value, i) => {
+  const gradient = theta.map(() => 0);
+  for (const i of places) {
+    const value = theta[i] ?? 0;
     moved[i] = value + STEP;
     const slope = (f(moved) - here) / STEP;
     moved[i] = value;
-    return Number.isFinite(slope) ? slope : 0;
-  });
+    gradient[i] = Number.isFinite(slope) ? slope : 0;
+  }
+  return gradient;
 }
 
 const STEP = 1e-4;

@@ -4,14 +4,7 @@ import type { SearchPrior } from "../decision.js";
 import type { Demand } from "./demand.js";
 import { INSTANTS_MS, operatingState } from "./operating-point.js";
 import type { OperatingState, PlantView } from "./operating-point.js";
-import {
-  GENERIC_PRIOR,
-  GREATEST,
-  LEAST,
-  OVERLAP_POWER,
-  OVERLAP_WEIGHT,
-  priorBelief,
-} from "./plant-params.js";
+import { GENERIC_PRIOR, GREATEST, LEAST, OVERLAP_POWER, priorBelief } from "./plant-params.js";
 
 const AS_BELIEVED = { prefill: 1, decode: 1 };
 const OPEN = { prefillSmPct: 100, decodeSmPct: 100 };

@@ -58,6 +58,7 @@ export function operatingState(
   demand: Demand,
   plant: PlantView,
   slower: Slower,
+  rounds = ROUNDS,
 ): OperatingState {
   const { theta, prior } = plant;
   const shares = phaseShares(split, theta);
@@ -70,7 +71,7 @@ export function operatingState(
   let decode = settleDecode(decodeBeside, demand, prefill.throughputPerS, plant);
   let cost = prefillBeside;
   let stepCost = decodeBeside;
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < rounds; round++) {
     cost = mixed(prefillAlone, prefillBeside, decodeBusy);
     prefill = settlePrefill(cost, demand, plant, prefill.batch);
     stepCost = mixed(decodeAlone, decodeBeside, prefill.busy);

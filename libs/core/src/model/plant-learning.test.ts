@@ -26,8 +26,14 @@ import type { StepCost } from "./plant-params.js";
 
 const PROMPT = 600;
 const demand: Demand = {
-  ...{ ratePerS: 5, promptMean: PROMPT, promptMeanSq: 2 * PROMPT ** 2, prompts: [], outputMean: 200 },
-  ...{ contextPerSequence: PROMPT + 100, prefillDoubt: 0, decodeDoubt: 0 },
+  ratePerS: 5,
+  promptMean: PROMPT,
+  promptMeanSq: 2 * PROMPT ** 2,
+  prompts: [],
+  outputMean: 200,
+  contextPerSequence: PROMPT + 100,
+  prefillDoubt: 0,
+  decodeDoubt: 0,
 };
 const WINDOW_MS = 5_000;
 const OPEN = { prefillSmPct: 100, decodeSmPct: 100 };
@@ -230,18 +236,37 @@ describe("how overlapping caps are divided", () => {
 
 describe("a window that tells less", () => {
   const silent = latestOf({
-    ...{ durationMs: WINDOW_MS, arrivals: 0, promptTokens: 0, finished: 0, outputTokens: 0 },
-    ...{ ttft: null, tpot: null, work: null, toAtMs: SAMPLE_NOW_MS },
-    busy: { prefillShare: null, decodeShare: null },
-    queue: { prefillWaiting: null, decodeRunning: null },
+    durationMs: WINDOW_MS,
+    arrivals: 0,
+    promptTokens: 0,
+    finished: 0,
+    outputTokens: 0,
+    ttft: null,
+    tpot: null,
+    work: null,
+    toAtMs: SAMPLE_NOW_MS,
+    busy: {
+      prefillShare: null,
+      decodeShare: null,
+    },
+    queue: {
+      prefillWaiting: null,
+      decodeRunning: null,
+    },
   });
   /** An engine that tells latencies, counts and queues only. */
   const latencies = (tpotMs: number) =>
     latestOf({
       ...silent,
-      ...{ arrivals: 20, promptTokens: 20 * PROMPT, finished: 20, outputTokens: 4_000 },
+      arrivals: 20,
+      promptTokens: 20 * PROMPT,
+      finished: 20,
+      outputTokens: 4_000,
       tpot: histogramAt(tpotMs, 20),
-      queue: { prefillWaiting: 0, decodeRunning: 40 },
+      queue: {
+        prefillWaiting: 0,
+        decodeRunning: 40,
+      },
     });
   const batch = { requests: 20, sequences: 40 };
 
@@ -319,9 +344,15 @@ describe("a window that tells less", () => {
         busy: { prefillShare: uniform(), decodeShare: uniform() },
         work: {
           ...NO_WORK,
-          ...{ prefillBatches: pick(), prefillTokens: pick(), decodeSteps: pick(), decodeStepMeanMs: pick() },
-          ...{ decodeBatchMean: pick(), decodeContextMean: pick(), overlapShare: pick() },
-          ...{ prefillGpuShare: uniform(), decodeGpuShare: uniform() },
+          prefillBatches: pick(),
+          prefillTokens: pick(),
+          decodeSteps: pick(),
+          decodeStepMeanMs: pick(),
+          decodeBatchMean: pick(),
+          decodeContextMean: pick(),
+          overlapShare: pick(),
+          prefillGpuShare: uniform(),
+          decodeGpuShare: uniform(),
         },
       });
       belief = learn(belief, { prefillSmPct: 1 + 99 * uniform(), decodeSmPct: 1 + 99 * uniform() }, window);

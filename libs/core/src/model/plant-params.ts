@@ -21,6 +21,24 @@ export const OVERLAP_POWER = 7;
 export const DECODE_CONTENTION = 8;
 export const PREFILL_CONTENTION = 9;
 
+/** What each phase's times depend on. */
+export const OF_PREFILL: readonly number[] = [
+  PREFILL_CONST,
+  PREFILL_TOKEN,
+  PREFILL_SENSITIVITY,
+  OVERLAP_WEIGHT,
+  OVERLAP_POWER,
+  PREFILL_CONTENTION,
+];
+export const OF_DECODE: readonly number[] = [
+  DECODE_CONST,
+  DECODE_SEQUENCE,
+  DECODE_SENSITIVITY,
+  OVERLAP_WEIGHT,
+  OVERLAP_POWER,
+  DECODE_CONTENTION,
+];
+
 /** A generic mid-size model on a large GPU: only its shape matters, the first windows give the scale. */
 export const GENERIC_PRIOR: SearchPrior = {
   prefill: { kernelMs: [8, 0.06, 0], engineMs: 8, sensitivity: 0.65 },

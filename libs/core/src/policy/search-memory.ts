@@ -97,7 +97,7 @@ function readBelief(mean: unknown, covariance: unknown, size: number): Gaussian 
   if (!means.every(inside)) return null;
   const full = means.map((_, i) => means.map((__, j) => cell(i, j)));
   if (!full.every((row) => row.every(isFinite))) return null;
-  const whole = full as number[][];
+  const whole: readonly (readonly number[])[] = full;
   const variance = (i: number) => whole[i]?.[i] ?? 0;
   const bounded = (value: number, i: number, j: number) =>
     i === j ? value > 0 && value <= MOST_VARIANCE : value ** 2 <= 1.001 * variance(i) * variance(j);

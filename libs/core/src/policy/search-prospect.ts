@@ -6,7 +6,7 @@ import { deviationOf, gradientOf } from "../model/kalman.js";
 import type { Gaussian } from "../model/kalman.js";
 import { operatingState } from "../model/operating-point.js";
 import type { OperatingState, PlantView } from "../model/operating-point.js";
-import { decodeCost, phaseShares, prefillCost } from "../model/plant-params.js";
+import { OF_DECODE, OF_PREFILL, decodeCost, phaseShares, prefillCost } from "../model/plant-params.js";
 import type { SloTarget, Split } from "../nouns.js";
 import type { SearchMemory } from "./search-memory.js";
 
@@ -118,19 +118,13 @@ export function prospectAt(split: Split, ground: Ground): Prospect {
   };
 }
 
-/** The belief's mean, and both phases slower by as much as a belief usually errs: what is good in both is sound. */
-const SKETCH_POINTS = [
-  { prefill: 1, decode: 1 },
-  { prefill: 1.12, decode: 1.12 },
-];
+/** Both phases a little slower than believed: of splits that look alike at the mean, this tells which is sound. */
+const SKETCH_POINT = { prefill: 1.06, decode: 1.06 };
+const SKETCH_ROUNDS = 2;
 
 export function sketchAt(split: Split, ground: Ground): Sketch {
-  let share = 0;
-  for (const slower of SKETCH_POINTS) {
-    share +=
-      shareOf(operatingState(split, ground.demand, ground.view, slower), ground) / SKETCH_POINTS.length;
-  }
-  return { split, share };
+  const state = operatingState(split, ground.demand, ground.view, SKETCH_POINT, SKETCH_ROUNDS);
+  return { split, share: shareOf(state, ground) };
 }
 
 /** The mean over what is believed possible. */
@@ -140,19 +134,32 @@ export function meanOf(shares: readonly number[]): number {
   return sum;
 }
 
+/**
+ * Of a split's score while it does not settle: what it promises once it has, and, if it never does, how slowly it
+ * sinks. Under a backlog that no split can save in time, these still tell which one gets out of it first.
+ */
+const AFTERWARDS = 0.1;
+const SINKING = 0.02;
+
 /** Share of requests within both bounds in a state: the mean over the instants ahead; what is settled counts at each. */
 function shareOf(state: OperatingState, ground: Ground): number {
   const { memory, slo, demand } = ground;
-  const ttft = ttftShares(state, demand, slo, ground.backlogMsOf(state), Math.exp(memory.waitBias));
+  const waitFactor = Math.exp(memory.waitBias);
   const factor = Math.exp(memory.tpotBias);
   const spread = Math.hypot(memory.tpotSpread, state.stepFluctuation);
-  const tpot = state.tpotMs.map((ms) => tpotShare(ms * factor, slo.tpot.boundMs, spread));
+  const within = (ms: number) => tpotShare(ms * factor, slo.tpot.boundMs, spread);
+  const ttft = ttftShares(state, demand, slo, ground.backlogMsOf(state), waitFactor);
+  const tpot = state.tpotMs.map(within);
   const instants = Math.max(ttft.length, tpot.length);
   let sum = 0;
   for (let i = 0; i < instants; i++) {
     sum += (ttft[ttft.length === 1 ? 0 : i] ?? 0) * (tpot[tpot.length === 1 ? 0 : i] ?? 0);
   }
-  return sum / instants;
+  if (instants === 1) return sum;
+  const later = ttftShares(state, demand, slo, 0, waitFactor);
+  const settled = later.length === 1 ? (later[0] ?? 0) * within(state.stepMs) : 0;
+  const sinking = SINKING / Math.max(1, state.utilisation);
+  return (1 - AFTERWARDS - SINKING) * (sum / instants) + AFTERWARDS * settled + sinking;
 }
 
 /** How uncertain the times of both phases are at a split, the overlap of busy times held as it is there. */
@@ -182,7 +189,7 @@ function doubtsOf(
     return -Math.log(state.prefillBusy / ms(beside) + (1 - state.prefillBusy) / ms(alone));
   };
   return {
-    prefill: deviationOf(belief, gradientOf(prefill, belief.mean)),
-    decode: deviationOf(belief, gradientOf(decode, belief.mean)),
+    prefill: deviationOf(belief, gradientOf(prefill, belief.mean, OF_PREFILL)),
+    decode: deviationOf(belief, gradientOf(decode, belief.mean, OF_DECODE)),
   };
 }

@@ -147,8 +147,8 @@ function gainOf(best: Prospect, now: Prospect): number {
 }
 
 /** Of the coarse net, and of the neighbours of its best, so many are weighed in full. */
-const COARSE = 6;
-const FINE = 3;
+const COARSE = 5;
+const FINE = 2;
 
 /** Promises that differ by less than this are alike: the nearer split is then the better known one. */
 const ALIKE_SHARE = 0.005;

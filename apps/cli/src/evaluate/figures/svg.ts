@@ -32,7 +32,18 @@ const BOTTOM = 44;
 const LEGEND_ROW = 18;
 
 /** Told apart without colour vision too (Okabe and Ito 2008), each with enough contrast on white and on black. */
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7f7f7f", "#a0522d"];
+const COLOURS = [
+  "#0072b2",
+  "#d55e00",
+  "#009e73",
+  "#cc79a7",
+  "#b8860b",
+  "#56b4e9",
+  "#7f7f7f",
+  "#a0522d",
+  "#8b6fd0",
+  "#6b8e23",
+];
 
 const STYLE = `
   text { font: 12px sans-serif; fill: #333 } .title { font-weight: bold; font-size: 13px }
@@ -102,7 +113,7 @@ function levelSvg(level: Chart["level"], y: (value: number) => number): string[]
   const at = px(y(level.y));
   return [
     `<line class="level" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${at}" y2="${at}"/>`,
-    `<text x="${WIDTH - RIGHT - 4}" y="${px(y(level.y) - 4)}" text-anchor="end">${escaped(level.name)}</text>`,
+    `<text x="${LEFT + 5}" y="${px(y(level.y) + 14)}">${escaped(level.name)}</text>`,
   ];
 }
 

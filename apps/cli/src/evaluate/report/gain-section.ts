@@ -1,4 +1,5 @@
 /** Where splitting pays and where it does not, read from the numbers. */
+import { isEngine } from "@fulcrum/evaluation/contenders.js";
 import type { Results } from "@fulcrum/evaluation/results.js";
 import { scenarioOf } from "@fulcrum/evaluation/scenarios.js";
 import { median } from "@fulcrum/evaluation/statistics.js";
@@ -29,6 +30,7 @@ export function gainSection(results: Results, world: World): string {
       : `In ${nothing.length} of ${cells.length} combinations of workload and rate even the oracle is less than a point better than leaving both caps at 100: there, no controller of the split is worth running.`,
     priceOfSearch(nothing),
     oversubscription(results),
+    otherEngines(results),
   ];
   const rows = cells.map((cell) => [
     `${cell.scenario} at ${cell.fraction} (${world.meanPerS(scenarioOf(cell.scenario), cell.fraction).toFixed(1)}/s)`,
@@ -70,6 +72,21 @@ function cellsOf(results: Results): readonly Cell[] {
       return [{ scenario, fraction, open, ...over }];
     }),
   );
+}
+
+/** Where an engine that splits nothing serves more than search does. */
+function otherEngines(results: Results): string {
+  const ahead = cellsOf(results).flatMap(({ scenario, fraction, open, search }) => {
+    const places = placesOf(results, scenario, fraction);
+    return results.contenders("grid").flatMap((name) => {
+      const share = isEngine(name) ? median(lanesOf(results, places, name).map((lane) => lane.bothOk)) : null;
+      const gap = share === null || search === null ? 0 : share - open - search;
+      return gap >= NOTHING ? [`${name} on ${scenario} at ${fraction} (${signed(gap)} points)`] : [];
+    });
+  });
+  return ahead.length === 0
+    ? ""
+    : `Engines that split nothing serve a point or more above search here: ${ahead.join(", ")}.`;
 }
 
 /** How the best fixed splits that gain something divide into exclusive and overlapping caps. */

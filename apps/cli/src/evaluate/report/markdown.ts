@@ -2,15 +2,27 @@ import { median, spreadOf } from "@fulcrum/evaluation/statistics.js";
 
 /** A table; the first column is text, the others are numbers and so aligned to the right. */
 export function mdTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.map(escaped).join(" | ")} |`;
-  const rule = head.map((_, i) => (i === 0 ? "---" : "---:"));
-  return [line(head), `| ${rule.join(" | ")} |`, ...rows.map(line)].join("\n");
+  return table(head, rows, (column) => column > 0);
 }
 
 /** A table whose columns are all text. */
 export function mdTextTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.map(escaped).join(" | ")} |`;
-  return [line(head), `| ${head.map(() => "---").join(" | ")} |`, ...rows.map(line)].join("\n");
+  return table(head, rows, () => false);
+}
+
+/** Columns are padded to one width, as the formatter of this repository has it. */
+function table(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  toTheRight: (column: number) => boolean,
+): string {
+  const cells = [head, ...rows].map((row) => head.map((_, i) => escaped(row[i] ?? "")));
+  const widths = head.map((_, i) => Math.max(3, ...cells.map((row) => (row[i] ?? "").length)));
+  const line = (row: readonly string[]) =>
+    `| ${row.map((cell, i) => (toTheRight(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0))).join(" | ")} |`;
+  const rule = widths.map((width, i) => (toTheRight(i) ? `${"-".repeat(width - 1)}:` : "-".repeat(width)));
+  const [first = [], ...others] = cells;
+  return [line(first), line(rule), ...others.map(line)].join("\n");
 }
 
 function escaped(text: string): string {

@@ -2,6 +2,7 @@
 import type { Place, Results } from "@fulcrum/evaluation/results.js";
 import { mean } from "@fulcrum/evaluation/statistics.js";
 import { points } from "@fulcrum/evaluation/target-line.js";
+import { isEngine } from "@fulcrum/evaluation/contenders.js";
 import { boundsOf, contendersOf, lanesOf } from "./grid-section.js";
 import { mdTable, percent } from "./markdown.js";
 
@@ -31,15 +32,17 @@ export function overviewSection(results: Results): string {
 /** A greedy oracle can be beaten: then it is no bound, and the report must say so. */
 function aheadOfOracle(results: Results): string {
   if (results.places("grid").every((at) => results.bounds(at) === null)) return "";
+  // The engines of other kinds choose no split: no oracle of splits bounds them.
+  const choosers = results.contenders("grid").filter((name) => !isEngine(name));
   const ahead = results.places("grid").flatMap((at) => {
     const bounds = results.bounds(at);
-    const lanes = results.contenders("grid").flatMap((name) => results.lane(at, name)?.bothOk ?? []);
+    const lanes = choosers.flatMap((name) => results.lane(at, name)?.bothOk ?? []);
     const gap = bounds === null ? 0 : Math.max(...lanes) - bounds.oracle.bothOk;
     return gap > 0.001 ? [{ at, gap }] : [];
   });
   const worst = ahead.toSorted((a, b) => b.gap - a.gap)[0];
-  if (worst === undefined) return "No contender is ahead of the oracle in any run.";
-  return `A contender is ahead of the oracle in ${ahead.length} runs, by ${points(worst.gap)} at most (${placeWords(worst.at)}): the oracle is greedy.`;
+  if (worst === undefined) return "No split or policy is ahead of the oracle in any run.";
+  return `A split or policy is ahead of the oracle in ${ahead.length} runs, by ${points(worst.gap)} at most (${placeWords(worst.at)}): the oracle is greedy.`;
 }
 
 const HARM = 0.005;

@@ -6,24 +6,39 @@ import type { LaneSummary } from "@fulcrum/evaluation/summary.js";
 import type { TargetLine } from "@fulcrum/evaluation/target-line.js";
 import type { World } from "@fulcrum/evaluation/world.js";
 
+/** Lists with one entry a line, so that two reports can be compared by their lines. */
 export function reportJson(results: Results, world: World, targets: readonly TargetLine[]): string {
-  const value = {
-    profile: world.profile.name,
-    lengths: Object.fromEntries(
-      results.scenarios("grid").map((name) => [name, world.about(scenarioOf(name))]),
-    ),
-    targets,
-    highestPerS: results.scenarios("highest").flatMap((scenario) =>
-      results.contenders("highest").map((contender) => {
-        const rates = results
-          .highest(scenario, contender)
-          .map((fraction) => world.meanPerS(scenarioOf(scenario), fraction));
-        return { workload: scenario, contender, ratePerS: spreadOf(rates) };
-      }),
-    ),
-    cells: cellsOf(results, world),
-  };
-  return `${JSON.stringify(value, (_, field: unknown) => (typeof field === "number" ? rounded(field) : field), 1)}\n`;
+  const highest = results.scenarios("highest").flatMap((scenario) =>
+    results.contenders("highest").map((contender) => {
+      const fractions = results.highest(scenario, contender);
+      const rates = fractions.map((fraction) => world.meanPerS(scenarioOf(scenario), fraction));
+      return { workload: scenario, contender, ratePerS: spread(rates) };
+    }),
+  );
+  const lengths = results
+    .scenarios("grid")
+    .map((name) => ({ workload: name, lengths: world.about(scenarioOf(name)) }));
+  return [
+    "{",
+    `"profile": ${JSON.stringify(world.profile.name)},`,
+    `"spreads": "median, least and greatest over the seeds",`,
+    `"workloads": ${linesOf(lengths)},`,
+    `"targets": ${linesOf(targets)},`,
+    `"highest": ${linesOf(highest)},`,
+    `"cells": ${linesOf(cellsOf(results, world))}`,
+    "}\n",
+  ].join("\n");
+}
+
+function linesOf(values: readonly object[]): string {
+  return `[\n${values.map((value) => JSON.stringify(value)).join(",\n")}\n]`;
+}
+
+/** Null without values; four digits are more than the simulation means. */
+function spread(values: readonly number[]): readonly number[] | null {
+  const found = spreadOf(values);
+  if (found === null) return null;
+  return [found.median, found.least, found.greatest].map((value) => Number(value.toPrecision(4)));
 }
 
 function cellsOf(results: Results, world: World): readonly object[] {
@@ -35,7 +50,7 @@ function cellsOf(results: Results, world: World): readonly object[] {
     groups.set(key, group);
   };
   for (const { section, variant, contender, setting, result } of results.rows) {
-    const ratePerS = world.meanPerS(scenarioOf(setting.scenario), setting.fraction);
+    const ratePerS = Number(world.meanPerS(scenarioOf(setting.scenario), setting.fraction).toPrecision(4));
     const head = { section, variant, workload: setting.scenario, fraction: setting.fraction, ratePerS };
     if (result.type === "lane") put({ ...head, contender }, result.lane);
     if (result.type === "bounds") {
@@ -47,21 +62,13 @@ function cellsOf(results: Results, world: World): readonly object[] {
 }
 
 function summaryOf(lanes: readonly LaneSummary[]): object {
-  const over = (of: (lane: LaneSummary) => number | null) =>
-    spreadOf(lanes.flatMap((lane) => of(lane) ?? []));
+  const over = (of: (lane: LaneSummary) => number | null) => spread(lanes.flatMap((lane) => of(lane) ?? []));
   return {
     attained: over((lane) => lane.bothOk),
-    ttftOk: over((lane) => lane.ttftOk),
-    tpotOk: over((lane) => lane.tpotOk),
     goodputPerS: over((lane) => lane.goodputPerS),
     ttftP90Ms: over((lane) => lane.ttftMs.p90),
     tpotP90Ms: over((lane) => lane.tpotMs.p90),
     preemptions: over((lane) => lane.preemptions),
     switches: over((lane) => lane.switches.length),
   };
-}
-
-/** Five digits are more than the simulation means. */
-function rounded(value: number): number {
-  return Number(value.toPrecision(5));
 }

@@ -82,9 +82,9 @@ const METHOD = `How it was measured:
 - A rate is told as a part of r_max, what one GPU sustains when the phases take turns on it, by kernel times alone. Loads that change run as they are.
 - Steady loads last five minutes. The first and last ${EDGE_MS / 1000} s of arrivals do not count, and requests that have not finished two minutes after the last arrival have missed.
 - The same seed gives every contender the same requests, and every rate the same draws.
-- Policies start at (100,100), see what an agent would report, and decide through decide() with its guards; search may change a cap by 95 points in one decision, the others by 15.
-- *Best fixed* is the split that served these very requests best, of a coarse net over both caps and two rounds of neighbours. *Oracle* is the better of that and of a clairvoyant controller: every 10 s it plays the arrivals that really come, 30 s ahead, under the four best fixed splits, and takes the best at once and for free. Under changing loads it also tries a net over all ratios, and looks 50 s ahead too. It is greedy: a mark to measure against, not the best possible.
-- *Recovers in*: from a change of the load to the end of the first 10 s whose arrivals, with the next 20 s, attain within 5 points of what the oracle attains in the second half of the phase; mean over changes and seeds.`;
+- Policies start at (100,100), see what an agent would report, and decide through decide() with its default guards.
+- _Best fixed_ is the split that served these very requests best, of a coarse net over both caps and two rounds of neighbours. _Oracle_ is the better of that and of a clairvoyant controller: every 10 s it plays the arrivals that really come, 30 s ahead, under the four best fixed splits, and takes the best at once and for free. Under changing loads it also tries a net over all ratios, and looks 50 s ahead too. It is greedy: a mark to measure against, not the best possible.
+- _Recovers in_: from a change of the load to the end of the first 10 s whose arrivals, with the next 20 s, attain within 5 points of what the oracle attains in the second half of the phase; mean over changes and seeds.`;
 
 function workloadsTable(results: Results, world: World): string {
   const rows = results.scenarios("grid").map((name) => {
