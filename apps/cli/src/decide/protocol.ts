@@ -134,11 +134,11 @@ export function readObservation(line: Record<string, unknown>, hello: Hello): Ob
     tpot: atBounds(splitBucket(tpot, inForce.tpot.boundMs, tpotOk), inForce),
     prefillBusyShare: shareOrNull(prefill.busyFrac),
     decodeBusyShare: shareOrNull(decode.busyFrac),
-    prefillWaiting: finiteOrNull(queue.prefillWaiting),
-    decodeRunning: finiteOrNull(queue.decodeRunning),
-    kvTotalTokens: finiteOrNull(kv.totalTokens),
-    kvUsedTokens: finiteOrNull(kv.usedTokens),
-    preemptions: finiteOrNull(kv.preemptions),
+    prefillWaiting: gauge(queue.prefillWaiting),
+    decodeRunning: gauge(queue.decodeRunning),
+    kvTotalTokens: gauge(kv.totalTokens),
+    kvUsedTokens: gauge(kv.usedTokens),
+    preemptions: gauge(kv.preemptions),
     work: readWork(line),
   };
 }
@@ -196,10 +196,12 @@ function readBounds(value: unknown): number[] {
 function readHistogram(value: unknown, statistics: unknown, hello: Hello, field: string): Histogram {
   const { boundsMs } = hello;
   const given: unknown[] = Array.isArray(value) ? value : [];
-  if (given.length > 0 && given.length !== boundsMs.length + 1 && given.length !== boundsMs.length) {
+  // With an infinite last bound, which is left out, its own count may be followed by one more: both exceed the rest.
+  if (given.length > 0 && (given.length < boundsMs.length || given.length > boundsMs.length + 2)) {
     throw new LineError(`${field} has ${given.length} counts for ${boundsMs.length} bounds`);
   }
   const counts = Array.from({ length: boundsMs.length + 1 }, (_, i) => count(given[i]));
+  counts[boundsMs.length] = count(given[boundsMs.length]) + count(given[boundsMs.length + 1]);
   const total = counts.reduce((sum, n) => sum + n, 0);
   const meanS = finiteOrNull(record(statistics).mean);
   const sumMs = meanS === null || meanS < 0 ? 0 : 1000 * meanS * total;
@@ -225,6 +227,12 @@ function number(value: unknown, otherwise: number): number {
 
 function count(value: unknown): number {
   return Math.max(0, Math.round(number(value, 0)));
+}
+
+/** A gauge that cannot be is one that is not told: it must not cost the window. */
+function gauge(value: unknown): number | null {
+  const read = finiteOrNull(value);
+  return read === null || read < 0 ? null : read;
 }
 
 function shareOrNull(value: unknown): number | null {

@@ -235,6 +235,29 @@ test("times that binary cannot hold still meet: window ends where the next one s
   ]);
 });
 
+test("a gauge below zero is one that is not told; the window counts", async () => {
+  const over = { queue: { prefillWaiting: -1, decodeRunning: 20 } };
+  const lines = [1, 2, 3].map((idx) => observation({ idx, over }));
+  const { answers, notes } = await drive([hello, ...lines]);
+  expect(answers.at(-1)).toMatchObject({ reason: "BOTH_MET" });
+  expect(notes).toEqual([]);
+});
+
+test("an infinite last bound may come with a count of its own and one more", async () => {
+  const lines = ideal(3).map((line) => {
+    const { prefill, decode } = line as { prefill: { ttftHist: number[] }; decode: { tpotHist: number[] } };
+    const tpotHist = [...decode.tpotHist, 0];
+    return {
+      ...line,
+      prefill: { ...prefill, ttftHist: [...prefill.ttftHist, 0] },
+      decode: { ...decode, tpotHist },
+    };
+  });
+  const { answers, notes } = await drive([{ ...hello, histBoundsS: [...histBoundsS, null] }, ...lines]);
+  expect(notes).toEqual([]);
+  expect(answers.at(-1)).toMatchObject({ reason: "BOTH_MET" });
+});
+
 describe("lines that cannot be used are answered with {} and named", () => {
   test.each([
     { name: "not JSON", line: "{oops", want: /line 2: not JSON/ },

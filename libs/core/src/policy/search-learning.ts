@@ -29,7 +29,8 @@ export function learnFrom(
   const { prior, widest, without } = teaching;
   const demandMemory = noteDemand(memory.demand, latest, !without.includes("load-change"));
   const demand = demandOf(demandMemory);
-  const base = { ...memory, learntToMs: latest.toAtMs, demand: demandMemory };
+  const told = memory.told || (latest.work?.decodeStepMeanMs ?? null) !== null;
+  const base = { ...memory, told, learntToMs: latest.toAtMs, demand: demandMemory };
   const settled = latest.generation === snapshot.current.generation && snapshot.rolloutGeneration === null;
   if (demand === null || !settled) return base;
   const belief = learnPlant(memory.belief, widest, prior, snapshot.current.split, latest, demand);

@@ -21,6 +21,8 @@ export interface SearchMemory {
   readonly tpotBias: number;
   /** ln of the waits for prefill over what the queueing model says. */
   readonly waitBias: number;
+  /** Whether the engine has ever told how long its iterations take; a silent window does not make it blind. */
+  readonly told: boolean;
   /** Seconds of windows that ran wholly at one split: what the belief rests on. */
   readonly learntS: number;
   /** Evaluations in a row that found a better split worth its price. */
@@ -36,6 +38,7 @@ export function freshMemory(prior: Gaussian): SearchMemory {
     tpotSpread: 0.15,
     tpotBias: 0,
     waitBias: 0,
+    told: false,
     learntS: 0,
     found: 0,
   };
@@ -51,6 +54,7 @@ export function writeMemory(memory: SearchMemory): PolicyState {
     tpotSpread: compact(memory.tpotSpread),
     tpotBias: compact(memory.tpotBias),
     waitBias: compact(memory.waitBias),
+    told: memory.told,
     learntS: compact(memory.learntS),
     found: memory.found,
   };
@@ -76,6 +80,7 @@ export function readMemory(state: unknown, prior: Gaussian): SearchMemory {
     tpotSpread: Math.min(2, Math.max(0.02, tpotSpread)),
     tpotBias: Math.min(3, Math.max(-3, tpotBias)),
     waitBias: Math.min(MOST_WAIT_BIAS, Math.max(-MOST_WAIT_BIAS, waitBias)),
+    told: values.told === true,
     learntS: Math.max(0, learntS),
     found: Math.max(0, found),
   };

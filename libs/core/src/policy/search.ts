@@ -84,11 +84,11 @@ const BLIND_PRICE = 5;
  * finished, too late to choose a split for it: the caps are opened until the load has been steady for a minute.
  */
 function retreatOf(snapshot: Snapshot, model: SearchModel): PolicyOutcome | null {
-  const told = snapshot.latest?.work?.decodeStepMeanMs ?? null;
   const { steadyS } = model.memory.demand;
-  if (told !== null || steadyS >= BLIND_STEADY_S) return null;
-  const { maxSmPct } = snapshot.limits;
-  const open = nearestSplit({ prefillSmPct: maxSmPct, decodeSmPct: maxSmPct }, snapshot.limits);
+  if (model.memory.told || steadyS >= BLIND_STEADY_S) return null;
+  // Where caps may not overlap, open is a half for each.
+  const cap = Math.min(snapshot.limits.maxSmPct, snapshot.limits.maxSumPct / 2);
+  const open = nearestSplit({ prefillSmPct: cap, decodeSmPct: cap }, snapshot.limits);
   const { split, kvQuotaPct } = snapshot.current;
   const why = `The engine does not tell what its workers do, and this load is ${tidy(Math.round(steadyS))} s old`;
   const moves = !sameSplit(open, split) && model.memory.learntS > BLIND_STEADY_S;
@@ -183,7 +183,7 @@ function priceOf(snapshot: Snapshot, params: SearchParams, model: SearchModel, n
   for (const { atMs } of snapshot.recentMoves) {
     if (atMs >= steadySinceMs) recent += Math.exp(-(nowMs - atMs) / PRICE_TAU_MS);
   }
-  const blind = (snapshot.latest?.work?.decodeStepMeanMs ?? null) === null ? BLIND_PRICE : 1;
+  const blind = model.memory.told ? 1 : BLIND_PRICE;
   return params.minGainShare * blind * (1 + (isLeftOut(params, "price") ? 0 : recent));
 }
 
