@@ -2,12 +2,13 @@
 import { sameAllocation } from "./allocation.js";
 import type { Basis } from "./basis.js";
 import { conclude, hold, plain } from "./basis.js";
-import type { Decision, GuardConfig, SearchParams, Snapshot } from "./decision.js";
+import type { Decision, GuardConfig, HoldReason, SearchParams, Snapshot } from "./decision.js";
 import { withinBounds } from "./guard/bounds.js";
 import { flapGate } from "./guard/flap.js";
 import { dwellGate, operatorGate } from "./guard/gates.js";
 import { latestFault, signalFault } from "./guard/input-fault.js";
 import { priorBelief } from "./model/plant-params.js";
+import type { PolicyOutcome } from "./policy/outcome.js";
 import { SEARCH_VERSION, readMemory, writeMemory } from "./policy/search-memory.js";
 import type { SearchMemory } from "./policy/search-memory.js";
 import { searchModel } from "./policy/search-model.js";
@@ -39,29 +40,30 @@ export function decideSearch(
     return hold(basis, "NO_SIGNAL", "No window has come in from this instance.");
   }
   const { memory, model } = searchModel(snapshot, remembered, widest, params);
-  const lambda = model === null ? null : loadShare(model);
-  const basis = basisOf(snapshot, memory, observedOf(sight, finiteOrNull(lambda)));
+  const observed = observedOf(sight, finiteOrNull(model?.loadShare));
+  const held = (reason: HoldReason, message: string) =>
+    hold(basisOf(snapshot, memory, observed), reason, message);
   if (snapshot.signal.freshness === "stale" && (snapshot.latest ?? null) === null) {
-    return hold(basis, "STALE_SIGNAL", "The newest usable window ended too long ago.");
+    return held("STALE_SIGNAL", "The newest usable window ended too long ago.");
   }
   const gate = operatorGate(snapshot, nowMs) ?? dwellGate(snapshot, guards, nowMs);
-  if (gate !== null) return hold(basis, gate.reason, gate.message);
-  if (model === null)
-    return hold(basis, "CANNOT_TELL", "Nothing has arrived yet: there is no load to decide for.");
-  return bounded(snapshot, params, guards, nowMs, model);
+  if (gate !== null) return held(gate.reason, gate.message);
+  if (model === null) {
+    return held("CANNOT_TELL", "Nothing has arrived yet: there is no load to decide for.");
+  }
+  const { outcome, memory: after } = searchPolicy(snapshot, params, model, nowMs);
+  return bounded(snapshot, guards, nowMs, model, outcome, basisOf(snapshot, after, observed));
 }
 
+/** What the policy wants, brought within the bounds and the flap budget. */
 function bounded(
   snapshot: Snapshot,
-  params: SearchParams,
   guards: GuardConfig,
   nowMs: number,
   model: SearchModel,
+  outcome: PolicyOutcome,
+  basis: Basis,
 ): Decision {
-  const { outcome, memory } = searchPolicy(snapshot, params, model, nowMs);
-  const sight = see(snapshot.signal, snapshot.slo);
-  const lambda = loadShare(model);
-  const basis = basisOf(snapshot, memory, observedOf(sight, finiteOrNull(lambda)));
   const { allocation, notes } = withinBounds(outcome.wanted, {
     current: basis.current,
     limits: snapshot.limits,
@@ -77,11 +79,6 @@ function bounded(
   const there = model.latenciesOf(model.prospectOf(allocation.split));
   const predicted = { ttftMs: finiteOrNull(there.ttftMs), tpotMs: finiteOrNull(there.tpotMs) };
   return conclude(basis, outcome, allocation, notes, predicted, snapshot);
-}
-
-/** Offered prefill work on a whole GPU, as a share of it (the paper's lambda). */
-function loadShare(model: SearchModel): number {
-  return model.prospectOf({ prefillSmPct: 100, decodeSmPct: 1 }).state.utilisation;
 }
 
 function basisOf(snapshot: Snapshot, memory: SearchMemory, observed: Decision["observed"]): Basis {

@@ -3,6 +3,7 @@ import type { LatestSignal, SearchParams, Snapshot } from "../decision.js";
 import { demandOf } from "../model/demand.js";
 import type { Demand } from "../model/demand.js";
 import type { Gaussian } from "../model/kalman.js";
+import { operatingState } from "../model/operating-point.js";
 import { GENERIC_PRIOR } from "../model/plant-params.js";
 import type { Split } from "../nouns.js";
 import { latenciesAt } from "./search-latency.js";
@@ -15,6 +16,8 @@ import type { Ground, Prospect, Sketch } from "./search-prospect.js";
 export interface SearchModel {
   readonly memory: SearchMemory;
   readonly demand: Demand;
+  /** Offered prefill work on a whole GPU, as a share of it: the paper's lambda (eq. 3). */
+  readonly loadShare: number;
   readonly prospectOf: (split: Split) => Prospect;
   /** A fifth of the work of prospectOf: good enough to tell which splits deserve the rest. */
   readonly sketchOf: (split: Split) => Sketch;
@@ -47,7 +50,9 @@ export function searchModel(
   const prospectOf = (split: Split) => prospectAt(split, ground);
   const sketchOf = (split: Split) => sketchAt(split, ground);
   const latenciesOf = (prospect: Prospect) => latenciesAt(prospect, ground);
-  return { memory, model: { memory, demand, prospectOf, sketchOf, latenciesOf } };
+  const whole = { prefillSmPct: 100, decodeSmPct: 1 };
+  const loadShare = operatingState(whole, demand, ground.view, { prefill: 1, decode: 1 }).utilisation;
+  return { memory, model: { memory, demand, loadShare, prospectOf, sketchOf, latenciesOf } };
 }
 
 /** As an engine that tells latencies, counts and queues, but not what its workers did. */
