@@ -61,6 +61,16 @@ describe("a pool that makes no sense is refused, and the answer names the field"
       { policy: { name: "search", params: { prior: { ...PRIOR, prefill: { ...PHASE, sensitivity: -1 } } } } },
       "policy.params.prior.prefill.sensitivity",
     ],
+    [
+      "a prior whose sensitivity grows from large to small iterations",
+      {
+        policy: {
+          name: "search",
+          params: { prior: { ...PRIOR, decode: { ...PHASE, growth: { small: 64, large: 16, gain: 0.2 } } } },
+        },
+      },
+      "policy.params.prior.decode.growth.large",
+    ],
     ["an unknown guard", { guards: { maxStep: 5 } }, "guards.maxStep"],
     ["a dwell of less than nothing", { guards: { dwellMs: -1 } }, "guards.dwellMs"],
     ["limits with min above max", { limits: { minSmPct: 60, maxSmPct: 40 } }, "limits.minSmPct"],
@@ -170,7 +180,8 @@ describe("a policy's parameters are filled in from its defaults", () => {
     expect(made.policy).toEqual({ name: "search", params: DEFAULT_SEARCH });
   });
   test("a prior is kept as it was given", async () => {
-    const prior = { prefill: PHASE, decode: PHASE };
+    const growth = { small: 256, large: 4096, gain: 0.3 };
+    const prior = { prefill: { ...PHASE, growth }, decode: PHASE };
     const policy = { name: "search" as const, params: { prior } };
     const made = await fixture.controller.ask("createPool", { body: poolBody("prior", { policy }) });
     expect(made.policy).toEqual({ name: "search", params: { ...DEFAULT_SEARCH, prior } });

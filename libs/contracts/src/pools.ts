@@ -6,6 +6,7 @@ import type {
   SearchParams,
   SearchPrior,
   SemiPdParams,
+  SensitivityGrowth,
   StaticParams,
 } from "@fulcrum/core/decision.js";
 import type { PolicyName } from "@fulcrum/core/nouns.js";
@@ -45,18 +46,35 @@ const kernelMs: z.ZodType<PhasePrior["kernelMs"], PhasePrior["kernelMs"]> = z.tu
 ]);
 
 /** The bounds are those that the policy sets. */
+const sensitivityGrowth = z
+  .strictObject({
+    small: z.number().min(1).max(1_000_000),
+    large: z.number().min(1).max(1_000_000),
+    gain: z.number().min(-1.2).max(1.2),
+  })
+  .refine(({ small, large }) => large > small, { path: ["large"], error: "must be above small" })
+  .meta({
+    id: "SensitivityGrowth",
+    description:
+      "Large iterations suffer more from fewer SMs. From small to large (prompt tokens of a prefill iteration, " +
+      "sequences of a decode one; large above small) the sensitivity grows by gain, evenly in the logarithm of " +
+      "the size, and is the phase's sensitivity in the middle.",
+  }) satisfies z.ZodType<SensitivityGrowth>;
+
 const phasePrior = z
   .strictObject({
     kernelMs,
     engineMs: z.number().min(0).max(10_000),
     sensitivity: z.number().min(0.02).max(1.2),
+    growth: sensitivityGrowth.optional(),
   })
   .meta({
     id: "PhasePrior",
     description:
       "Step time at all SMs, alone on the GPU: kernelMs is constant, per prompt token and per squared prompt " +
       "token for prefill; constant, per sequence and per context token for decode. engineMs is host time per " +
-      "step. At a share f of the SMs the kernel takes 1 + sensitivity * (1/f - 1) times as long.",
+      "step. At a share f of the SMs the kernel takes 1 + sensitivity * (1/f - 1) times as long; growth says how " +
+      "sensitivity grows with the iteration, and may be left out.",
   }) satisfies z.ZodType<PhasePrior>;
 
 const searchPrior = z.strictObject({

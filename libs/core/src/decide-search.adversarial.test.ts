@@ -141,7 +141,12 @@ const snapshots = (latest: fc.Arbitrary<LatestSignal>): fc.Arbitrary<Snapshot> =
       }),
     );
 
-const prior = fc.record({
+const growth = fc.constantFrom(
+  { small: 1, large: 1e6, gain: 1.2 },
+  { small: 256, large: 4096, gain: 0.3 },
+  { small: 16, large: 16.001, gain: -1.2 },
+);
+const phase = {
   kernelMs: fc.tuple(
     fc.constantFrom(0.001, 10, 1e4),
     fc.constantFrom(0, 0.06, 1e3),
@@ -149,7 +154,8 @@ const prior = fc.record({
   ),
   engineMs: fc.constantFrom(0, 10, 1e4),
   sensitivity: fc.constantFrom(0.02, 0.6, 1.2),
-});
+};
+const prior = fc.oneof(fc.record(phase), fc.record({ ...phase, growth }));
 const policies: fc.Arbitrary<PolicyConfig> = fc.oneof(
   fc
     .record({
@@ -242,6 +248,37 @@ describe("parameters and parts that are no such thing", () => {
     const decision = run(policy(params));
     expect(decision).toMatchObject({ kind: "hold", reason: "MAD_SIGNAL" });
     expect(decision.message).toContain("policy.params");
+  });
+
+  const PHASE = { kernelMs: [8, 0.06, 1e-6], engineMs: 8, sensitivity: 0.6 };
+  const GROWTH = { small: 16, large: 64, gain: 0.2 };
+  const told = (growth: unknown) =>
+    run(policy({ ...DEFAULT_SEARCH, prior: { prefill: PHASE, decode: { ...PHASE, growth } } }));
+
+  test.each([
+    { growth: "fast", want: " is not a usable value, must be small, large and gain" },
+    { growth: null, want: " is not a usable value, must be small, large and gain" },
+    { growth: { ...GROWTH, small: 0 }, want: ".small is 0, must be a number from 1 to 1000000" },
+    { growth: { ...GROWTH, large: 2e6 }, want: ".large is 2000000, must be a number from 1 to 1000000" },
+    {
+      growth: { ...GROWTH, large: 16 },
+      want: ".large is 16, must be above policy.params.prior.decode.growth.small",
+    },
+    { growth: { ...GROWTH, gain: -1.3 }, want: ".gain is -1.3, must be a number from -1.2 to 1.2" },
+    { growth: { ...GROWTH, gain: 1.3 }, want: ".gain is 1.3, must be a number from -1.2 to 1.2" },
+    { growth: { small: 16, large: 64 }, want: ".gain is not a usable value" },
+  ])("a growth of the sensitivity that cannot be: $want", ({ growth, want }) => {
+    const decision = told(growth);
+    expect(decision).toMatchObject({ kind: "hold", reason: "MAD_SIGNAL" });
+    expect(decision.message).toContain(`policy.params.prior.decode.growth${want}`);
+  });
+
+  test.each([
+    { name: "none, as in priors stored before there was one", growth: undefined },
+    { name: "the least", growth: { small: 1, large: 1.5, gain: -1.2 } },
+    { name: "the most", growth: { small: 1, large: 1e6, gain: 1.2 } },
+  ])("a growth of the sensitivity that may be: $name", ({ growth }) => {
+    expect(told(growth).reason).not.toBe("MAD_SIGNAL");
   });
 
   test("anything in the place of the latest windows or of what workers did", () => {

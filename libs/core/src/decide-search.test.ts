@@ -88,7 +88,8 @@ describe("what it answers to", () => {
   test("a gain that costs more than it may: not worth it", () => {
     const dear: PolicyConfig = { name: "search", params: { ...DEFAULT_SEARCH, minGainShare: 1 } };
     const ticks = play({ policy: dear, load: () => LONG_PROMPTS, durationMs: 60_000 });
-    expect(ticks.at(-1)?.decision).toMatchObject({ kind: "hold", reason: "NOT_WORTH_IT" });
+    // What it would gain is not known well, since no other split was ever tried.
+    expect(ticks.at(-1)?.decision.reason).toBe("CANNOT_TELL");
     expect(ticks.every(({ decision }) => decision.kind === "hold")).toBe(true);
   });
 

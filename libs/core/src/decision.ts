@@ -182,6 +182,18 @@ export interface PhasePrior {
   readonly engineMs: number;
   /** s in T(f)/T(1) = 1 + s * (1/f - 1): 1 for work that scales with the SMs, 0 for work that does not care. */
   readonly sensitivity: number;
+  /** How s grows with the iteration; left out: as MuxServe's curves do (GENERIC_GROWTH in model/plant-params.ts). */
+  readonly growth?: SensitivityGrowth;
+}
+
+/**
+ * Small iterations stream weights, which few SMs can do as well; large ones compute. From `small` to `large` (prompt
+ * tokens or sequences) s grows by `gain` (less than 0: falls), evenly in the logarithm of the size; `sensitivity` holds in the middle.
+ */
+export interface SensitivityGrowth {
+  readonly small: number;
+  readonly large: number;
+  readonly gain: number;
 }
 
 export type MoveReason =

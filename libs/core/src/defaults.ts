@@ -60,7 +60,8 @@ export const DEFAULT_SEMI_PD: SemiPdParams = {
 };
 
 export const DEFAULT_SEARCH: SearchParams = {
-  minGainShare: 0.008,
+  // In the first minutes of a load; the policy asks for more as the load stays what it is.
+  minGainShare: 0.003,
   moveKvQuota: true,
   prior: null,
 };

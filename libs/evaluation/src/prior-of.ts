@@ -6,12 +6,15 @@ export function priorOf(profile: Profile): SearchPrior {
   return { prefill: phasePrior(profile.prefill), decode: phasePrior(profile.decode) };
 }
 
-/** (a/f + b)/(a + b) = 1 + s (1/f - 1) with s = a/(a + b); of small and large batches the mean. */
+/** (a/f + b)/(a + b) = 1 + s (1/f - 1) with s = a/(a + b). */
 function phasePrior({ kernelMs, engineMs, smShare }: PhaseCost): PhasePrior {
   const sensitivity = ({ a, b }: { readonly a: number; readonly b: number }) => a / (a + b);
+  const small = sensitivity(smShare.small);
+  const large = sensitivity(smShare.large);
   return {
     kernelMs,
     engineMs,
-    sensitivity: (sensitivity(smShare.small) + sensitivity(smShare.large)) / 2,
+    sensitivity: (small + large) / 2,
+    growth: { small: smShare.small.size, large: smShare.large.size, gain: large - small },
   };
 }

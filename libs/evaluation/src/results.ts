@@ -1,4 +1,5 @@
-import type { Bounds, JobResult, Setting } from "./run-job.js";
+import type { Bounds } from "./bounds.js";
+import type { JobResult, Setting } from "./run-job.js";
 import type { LaneSummary } from "./summary.js";
 
 /** What a row belongs to: which question of an evaluation it helps to answer. */
@@ -69,11 +70,25 @@ export class Results {
     return unique(this.#of(section).map((row) => row.contender)).filter((name) => name !== "");
   }
 
-  /** Highest fractions of a contender over the seeds, in the order of the seeds. */
-  highest(scenario: string, contender: string): readonly number[] {
-    return this.#of("highest")
-      .filter((row) => row.setting.scenario === scenario && row.contender === contender)
-      .flatMap(({ result }) => (result.type === "highest" ? [result.fraction] : []));
+  /** Highest fractions of a contender, by seed, in the order they were run. */
+  highest(scenario: string, contender: string): ReadonlyMap<number, number> {
+    const rows = this.#of("highest").filter(
+      (row) => row.setting.scenario === scenario && row.contender === contender,
+    );
+    return new Map(
+      rows.flatMap(({ setting, result }) =>
+        result.type === "highest" ? [[setting.seed, result.fraction] as const] : [],
+      ),
+    );
+  }
+
+  /** One contender's highest fraction over another's, for each seed that both have. */
+  highestRatios(scenario: string, contender: string, other: string): readonly number[] {
+    const others = this.highest(scenario, other);
+    return [...this.highest(scenario, contender)].flatMap(([seed, fraction]) => {
+      const under = others.get(seed);
+      return under === undefined ? [] : [fraction / under];
+    });
   }
 
   /** The places of a section, in the order they were run. */

@@ -7,6 +7,7 @@ import { runJob, type Job, type Setting } from "./run-job.js";
 import { runServing } from "./run-serving.js";
 import { createInstance } from "@fulcrum/simulator/instance.js";
 import { lengths, profile, slo, world } from "./testing/kit.js";
+import { World } from "./world.js";
 
 const setting: Setting = {
   scenario: "documents-tight",
@@ -18,6 +19,13 @@ const setting: Setting = {
 };
 
 const sources = { documents: lengths.documents.source, "long-answers": lengths["long-answers"].source };
+
+/** Prompts take three times as long, so a third of them come: for what takes many runs. */
+const slower = new World({
+  profile: { ...profile, prefill: { ...profile.prefill, kernelMs: [15, 0.21, 0] } },
+  lengths,
+  traces: {},
+});
 
 /** A minute of long prompts near what can be prefilled, then a minute of long answers near what can be decoded. */
 function turning(): { requests: ReturnType<typeof requestsOf>; slo: ReturnType<typeof slo> } {
@@ -76,6 +84,23 @@ describe("a job", () => {
     expect(attained(highest + 0.03)).toBeLessThan(0.9);
   });
 
+  it("finds no less for the clairvoyant, and a rate at which its bound keeps 90 %", () => {
+    const fractionOf = (job: Job) => {
+      const result = runJob(slower, job);
+      return result.type === "highest" ? result.fraction : Number.NaN;
+    };
+    const oracle = fractionOf({ type: "highest-bound", setting });
+    expect(oracle).toBeGreaterThanOrEqual(
+      fractionOf({ type: "highest", setting, contender: CONTENDERS["100/100"] }),
+    );
+    const attained = (fraction: number) => {
+      const result = runJob(slower, { type: "bounds", setting: { ...setting, fraction } });
+      return result.type === "bounds" ? result.bounds.oracle.bothOk : Number.NaN;
+    };
+    expect(attained(oracle - 0.03)).toBeGreaterThan(0.9);
+    expect(attained(oracle + 0.03)).toBeLessThan(0.9);
+  }, 60_000);
+
   it("bounds every fixed split it could have chosen, and the oracle bounds the best of them", () => {
     const result = runJob(world, { type: "bounds", setting });
     if (result.type !== "bounds") throw new Error("wrong kind of result");
@@ -85,6 +110,35 @@ describe("a job", () => {
       const lane = runJob(world, { type: "lane", setting, contender: CONTENDERS[name] });
       if (lane.type === "lane") expect(best.bothOk).toBeGreaterThanOrEqual(lane.lane.bothOk);
     }
+  });
+});
+
+describe("what is known at the first decision", () => {
+  const boundsAt = (over: Partial<Setting>, withoutOracle?: boolean) => {
+    const result = runJob(slower, { type: "bounds", setting: { ...setting, ...over }, withoutOracle });
+    if (result.type !== "bounds") throw new Error("wrong kind of result");
+    return result.bounds;
+  };
+
+  it("is one change to the best fixed split, an interval and the preparation after the start", () => {
+    const { best, firstDecision } = boundsAt({ fraction: 0.9, intervalMs: 4_000, prepareMs: 1_500 });
+    expect(best.split).not.toEqual({ prefillSmPct: 100, decodeSmPct: 100 });
+    expect(firstDecision?.switches).toEqual([{ atMs: 5_500, to: best.split }]);
+  });
+
+  it("is worth less the later it is known: after the last arrival it is (100,100) again", () => {
+    const [early = Number.NaN, late = Number.NaN, never = Number.NaN] = [5_000, 150_000, 400_000].map(
+      (intervalMs) => boundsAt({ fraction: 0.7, intervalMs }).firstDecision?.bothOk,
+    );
+    const at = { ...setting, fraction: 0.7 };
+    const open = runJob(slower, { type: "lane", setting: at, contender: CONTENDERS["100/100"] });
+    expect(early).toBeGreaterThan(late);
+    expect(late).toBeGreaterThan(never);
+    expect(open).toMatchObject({ lane: { bothOk: never } });
+  }, 60_000);
+
+  it("is left out with the oracle", () => {
+    expect(boundsAt({}, true).firstDecision).toBeNull();
   });
 });
 

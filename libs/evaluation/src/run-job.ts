@@ -1,19 +1,18 @@
-import { WIDEST_LIMITS, type Allocation, type Split } from "@fulcrum/core/nouns.js";
+import { WIDEST_LIMITS, type Allocation } from "@fulcrum/core/nouns.js";
 import { DisaggregatedPair } from "@fulcrum/simulator/disaggregated.js";
 import type { SimRequest } from "@fulcrum/simulator/job.js";
 import type { Profile } from "@fulcrum/simulator/profile.js";
 import type { Serving } from "@fulcrum/simulator/serving.js";
 import { UnifiedEngine } from "@fulcrum/simulator/unified.js";
-import { OPEN_SPLIT, bestFixed, runFixed } from "./best-fixed.js";
+import { OPEN_SPLIT, runFixed } from "./best-fixed.js";
+import { boundsOf, oracleShare, type Bounds, type BoundsCase } from "./bounds.js";
 import { gpusOf, type Contender, type EngineKind } from "./contender.js";
-import { runOracle } from "./oracle.js";
 import { changedProfile, type PlantChange } from "./plant.js";
 import { policyController } from "./policy-controller.js";
 import { priorOf } from "./prior-of.js";
-import { changesOf } from "./recovery.js";
 import { runLane } from "./run-lane.js";
 import { runServing } from "./run-serving.js";
-import { scenarioOf, type Scenario } from "./scenarios.js";
+import { scenarioOf } from "./scenarios.js";
 import { summarise, type LaneSummary, type Served } from "./summary.js";
 import type { World } from "./world.js";
 
@@ -37,16 +36,12 @@ export type Job =
       readonly contender: Contender;
       readonly stretch?: number;
     }
-  /** The best fixed split in hindsight and, unless it is not wanted, the clairvoyant oracle. */
+  /** The best fixed split in hindsight and, unless it is not wanted, the clairvoyant oracle and what is known at the first decision. */
   | { readonly type: "bounds"; readonly setting: Setting; readonly withoutOracle?: boolean }
   /** The highest fraction with the promised attainment, by bisection; the setting's fraction is not used. */
-  | { readonly type: "highest"; readonly setting: Setting; readonly contender: Contender };
-
-export interface Bounds {
-  readonly best: LaneSummary & { readonly split: Split };
-  /** The best fixed split again where the oracle was not wanted; else the better of the greedy oracle and the best fixed split, which a clairvoyant may also choose. */
-  readonly oracle: LaneSummary;
-}
+  | { readonly type: "highest"; readonly setting: Setting; readonly contender: Contender }
+  /** The same bisection over what the better of the oracle and the best fixed split attains at each fraction. */
+  | { readonly type: "highest-bound"; readonly setting: Setting };
 
 export type JobResult =
   | { readonly type: "lane"; readonly lane: LaneSummary }
@@ -60,12 +55,20 @@ const OPEN: Allocation = { split: OPEN_SPLIT, kvQuotaPct: 100 };
 
 /** Deterministic: the same world and job give the same result. */
 export function runJob(world: World, job: Job): JobResult {
-  if (job.type === "bounds")
-    return { type: "bounds", bounds: runBounds(world, job.setting, job.withoutOracle) };
-  if (job.type === "highest") {
-    return { type: "highest", fraction: highestFraction(world, job.setting, job.contender) };
+  const { setting } = job;
+  if (job.type === "bounds") {
+    return { type: "bounds", bounds: boundsOf(boundsCaseOf(world, setting), setting, job.withoutOracle) };
   }
-  return { type: "lane", lane: runContender(world, job.setting, job.contender, job.stretch) };
+  if (job.type === "highest") {
+    const attained = (fraction: number) =>
+      runContender(world, { ...setting, fraction }, job.contender).bothOk;
+    return { type: "highest", fraction: highestFraction(setting, attained) };
+  }
+  if (job.type === "highest-bound") {
+    const attained = (fraction: number) => oracleShare(boundsCaseOf(world, { ...setting, fraction }));
+    return { type: "highest", fraction: highestFraction(setting, attained) };
+  }
+  return { type: "lane", lane: runContender(world, setting, job.contender, job.stretch) };
 }
 
 function runContender(world: World, setting: Setting, contender: Contender, stretch = 1): LaneSummary {
@@ -124,58 +127,11 @@ function engineOf(engine: EngineKind, profile: Profile): Serving {
   return new UnifiedEngine({ profile, scheduling: { kind: engine } });
 }
 
-/** Fixed splits that the oracle also tries; more add little where the load is steady. */
-const ORACLE_CANDIDATES = 4;
-const ORACLE_WINDOW_MS = 10_000;
-const ORACLE_LOOK_AHEAD_MS = 20_000;
-/** Where the load changes its kind, what a batch leaves behind shows later: the better of both looks counts. */
-const ORACLE_FAR_LOOK_MS = 40_000;
-
-/** For loads that change their kind: a thin net over all ratios. */
-const ORACLE_NET: readonly Split[] = [
-  OPEN_SPLIT,
-  { prefillSmPct: 100, decodeSmPct: 30 },
-  { prefillSmPct: 100, decodeSmPct: 55 },
-  { prefillSmPct: 90, decodeSmPct: 20 },
-  { prefillSmPct: 90, decodeSmPct: 100 },
-  { prefillSmPct: 80, decodeSmPct: 85 },
-  { prefillSmPct: 70, decodeSmPct: 100 },
-  { prefillSmPct: 50, decodeSmPct: 100 },
-];
-
-function runBounds(world: World, setting: Setting, withoutOracle = false): Bounds {
+function boundsCaseOf(world: World, setting: Setting): BoundsCase {
   const scenario = scenarioOf(setting.scenario);
   const profile = changedProfile(world.profile, setting.plant);
   const requests = world.requests(scenario, setting.fraction, setting.seed);
-  const common = { profile, requests, slo: scenario.slo, drainMs: DRAIN_MS };
-  const fixed = bestFixed(common, ORACLE_CANDIDATES);
-  const summary = (served: Served) => summarise(served, scenario.slo, scenario.durationMs);
-  // Ranked by all requests; by those that count the second may be first.
-  const ranked = fixed
-    .map((each) => ({ ...summary({ ...each, switches: [] }), split: each.split }))
-    .sort((a, b) => b.bothOk - a.bothOk);
-  const best = ranked[0];
-  if (best === undefined) throw new Error("no fixed split was tried");
-  if (withoutOracle || best.bothOk === 1) return { best, oracle: best };
-  const candidates = candidatesOf(
-    scenario,
-    ranked.map((each) => each.split),
-  );
-  const far = changesOf(scenario).length > 0 ? [ORACLE_FAR_LOOK_MS] : [];
-  const looks = [ORACLE_LOOK_AHEAD_MS, ...far].map((lookAheadMs) =>
-    summary(runOracle({ ...common, candidates, windowMs: ORACLE_WINDOW_MS, lookAheadMs })),
-  );
-  const oracle = looks.reduce<LaneSummary>((top, look) => (look.bothOk > top.bothOk ? look : top), best);
-  return { best, oracle };
-}
-
-function candidatesOf(scenario: Scenario, best: readonly Split[]): readonly Split[] {
-  if (scenario.steady) return best;
-  const others = ORACLE_NET.filter(
-    (split) =>
-      !best.some((b) => b.prefillSmPct === split.prefillSmPct && b.decodeSmPct === split.decodeSmPct),
-  );
-  return [...best, ...others];
+  return { scenario, fixed: { profile, requests, slo: scenario.slo, drainMs: DRAIN_MS } };
 }
 
 const LEAST_FRACTION = 0.3;
@@ -183,9 +139,8 @@ const GREATEST_FRACTION = 1.3;
 const BISECTIONS = 7;
 
 /** Bisects to 1/128 of r_max, then interpolates between the last two rates. */
-function highestFraction(world: World, setting: Setting, contender: Contender): number {
+function highestFraction(setting: Setting, attained: (fraction: number) => number): number {
   const { attainmentShare } = scenarioOf(setting.scenario).slo;
-  const attained = (fraction: number) => runContender(world, { ...setting, fraction }, contender).bothOk;
   let low = LEAST_FRACTION;
   let high = GREATEST_FRACTION;
   let atLow = 1;

@@ -13,6 +13,9 @@ export interface TargetLine {
 export const SEARCH = "search";
 export const OPEN = "100/100";
 
+/** The name under which the clairvoyant's highest rates are kept. */
+export const ORACLE = "oracle";
+
 /** Attainment of one contender less another's where both were run. */
 export function difference(results: Results, at: Place, one: string, other: string): number | null {
   const [a, b] = [results.lane(at, one), results.lane(at, other)];

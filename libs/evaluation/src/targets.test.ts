@@ -37,11 +37,20 @@ function row(section: Section, contender: string, result: JobResult, over: Parti
 const ran = (contender: string, share: number, over: Partial<Setting> = {}) =>
   row("grid", contender, { type: "lane", lane: lane(share) }, over);
 
-function bounds(best: number, oracle: number, over: Partial<Setting> = {}): Row {
+function bounds(
+  best: number,
+  oracle: number,
+  over: Partial<Setting> = {},
+  firstDecision: number | null = null,
+): Row {
   const split = { prefillSmPct: 90, decodeSmPct: 100 };
   const result: JobResult = {
     type: "bounds",
-    bounds: { best: { ...lane(best), split }, oracle: lane(oracle) },
+    bounds: {
+      best: { ...lane(best), split },
+      firstDecision: firstDecision === null ? null : lane(firstDecision),
+      oracle: lane(oracle),
+    },
   };
   return row("grid", "", result, over);
 }
@@ -86,6 +95,39 @@ describe("the table of targets", () => {
     const line = verdictOf(rows, /search \/ oracle, every/);
     expect(line).toMatchObject({ verdict: "missed" });
     expect(line.measured).toContain("conversation 0.833");
+  });
+
+  it("tells of a workload that is behind how near a split known from the first decision comes", () => {
+    const rows = [0.7, 0.9].flatMap((fraction) => [
+      ran("search", 0.95, { fraction }),
+      bounds(0.95, 0.96, { fraction }, 0.5),
+      ran("search", 0.8, { fraction, scenario: "conversation" }),
+      bounds(0.95, 0.96, { fraction, scenario: "conversation" }, fraction),
+      ran("search", 0.8, { fraction, scenario: "documents-tight" }),
+      bounds(0.95, 0.96, { fraction, scenario: "documents-tight" }),
+    ]);
+    const { measured } = verdictOf(rows, /search \/ oracle, every/);
+    // The mean of 0.7 and 0.9 over 0.96; nothing for the one that is not behind, or that has no such bound.
+    expect(measured).toBe(
+      "1 of 3 workloads; behind: conversation 0.833 (known from the first decision: 0.833), documents-tight 0.833",
+    );
+  });
+
+  it("sets the oracle's highest rate beside search's, each seed against its own (100,100)", () => {
+    const open = [0.8, 1, 1.25];
+    const rows = [
+      ...open.map((fraction, i) => highest("100/100", "chat-tight", fraction, i + 1)),
+      ...open.map((fraction, i) => highest("search", "chat-tight", fraction, i + 1)),
+      // Runs come in any order, and the oracle's are fewer.
+      highest("oracle", "chat-tight", 1.5, 3),
+      highest("oracle", "chat-tight", 1.2, 2),
+    ];
+    expect(verdictOf(rows, /search \/ 100\/100: chat-tight/)).toMatchObject({
+      verdict: "missed",
+      measured: "1.000 (1.000 to 1.000); the oracle 1.200 (2 seeds)",
+    });
+    const without = verdictOf(rows.slice(0, 6), /search \/ 100\/100: chat-tight/);
+    expect(without.measured).toBe("1.000 (1.000 to 1.000)");
   });
 
   it("takes the median over seeds of the ratio of highest rates", () => {

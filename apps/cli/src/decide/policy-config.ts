@@ -61,7 +61,8 @@ function completed(name: PolicyName, params: PolicyParams, initial: Allocation):
 }
 
 /** Only its names are read. */
-const ANY_PHASE = { kernelMs: [0, 0, 0], engineMs: 0, sensitivity: 0 } as const;
+const ANY_GROWTH = { small: 0, large: 0, gain: 0 };
+const ANY_PHASE = { kernelMs: [0, 0, 0], engineMs: 0, sensitivity: 0, growth: ANY_GROWTH } as const;
 const ANY_PRIOR: SearchPrior = { prefill: ANY_PHASE, decode: ANY_PHASE };
 
 const PARAM_NAMES: Readonly<Record<PolicyName, object>> = {

@@ -348,6 +348,10 @@ test.each([
     options: untyped({ policy: "search", params: { prior: { prefill: { hostMs: 1 } } } }),
     want: /policy\.params\.prior\.prefill\.hostMs is not a parameter/,
   },
+  {
+    options: untyped({ policy: "search", params: { prior: { decode: { growth: { gian: 0.2 } } } } }),
+    want: /prior\.decode\.growth\.gian is not a parameter of the search policy\. Did you mean gain/,
+  },
 ])("unusable options fail before the first line: $want", async ({ options, want }) => {
   await expect(drive([hello], options)).rejects.toThrow(PolicyParamsError);
   await expect(drive([hello], options)).rejects.toThrow(want);

@@ -4,9 +4,12 @@
  */
 import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
-import type { GuardConfig } from "@fulcrum/core/decision.js";
+import type { GuardConfig, PolicyConfig } from "@fulcrum/core/decision.js";
 import type { PolicyName } from "@fulcrum/core/nouns.js";
 import { UNCONTROLLED } from "@fulcrum/core/nouns.js";
+import { priorOf } from "@fulcrum/evaluation/prior-of.js";
+import type { Profile } from "@fulcrum/simulator/profile.js";
+import { BUNDLED_PROFILE, loadProfile } from "../simulator-check/input-files.js";
 import { readLines } from "./lines.js";
 import type { Line } from "./lines.js";
 import { guardConfig, policyConfig } from "./policy-config.js";
@@ -21,8 +24,10 @@ export interface DecideOptions {
   readonly params?: PolicyParams;
   /** Guards that differ from the defaults. */
   readonly guards?: Partial<GuardConfig>;
-  /** Where notes about unusable lines go; process.stderr unless given. */
+  /** Where notes about unusable lines and about the prior go; process.stderr unless given. */
   readonly note?: (text: string) => void;
+  /** Reads a bundled profile by its name; from its file unless given. */
+  readonly profileNamed?: (name: string) => Profile;
 }
 
 /**
@@ -47,6 +52,8 @@ export async function runDecide(input: Readable, output: Writable, options: Deci
 class DecideFilter {
   private hello: Hello | null = null;
   private session: DecideSession | null = null;
+  /** Notes on the prior: a hello that comes again tells nothing new. */
+  private readonly noted = new Set<string>();
 
   constructor(
     private readonly options: DecideOptions,
@@ -72,10 +79,34 @@ class DecideFilter {
 
   private begin(message: Record<string, unknown>): Answer {
     const hello = readHello(message);
-    const { policy, params } = this.options;
-    const config = policyConfig(policy, params ?? {}, hello.initial);
+    const config = this.toldConfig(hello) ?? this.givenConfig(hello);
     this.hello = hello;
     this.session = new DecideSession(hello, config, this.guards, this.note);
     return this.session.start();
+  }
+
+  private givenConfig({ initial }: Hello): PolicyConfig {
+    return policyConfig(this.options.policy, this.options.params ?? {}, initial);
+  }
+
+  /** With the profile that the hello names as the prior; null: it is not bundled, or a prior (or null) was given. */
+  private toldConfig({ profile, initial }: Hello): PolicyConfig | null {
+    const { policy, params = {}, profileNamed = loadProfile } = this.options;
+    if (policy !== "search" || params.prior !== undefined || profile !== BUNDLED_PROFILE) return null;
+    try {
+      const config = policyConfig(policy, { ...params, prior: priorOf(profileNamed(profile)) }, initial);
+      this.noteOnce(`the bundled profile ${profile} is the prior; --params '{"prior":null}' leaves it out`);
+      return config;
+    } catch (error) {
+      const why = error instanceof Error ? error.message : "unusable";
+      this.noteOnce(`the bundled profile ${profile} is no prior: ${why}; going on without`);
+      return null;
+    }
+  }
+
+  private noteOnce(text: string): void {
+    if (this.noted.has(text)) return;
+    this.noted.add(text);
+    this.note(text);
   }
 }

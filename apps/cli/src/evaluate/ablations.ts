@@ -16,8 +16,8 @@ const WORDS: Readonly<Record<SearchPart, string>> = {
   path: "following a batch that does not settle",
   "wait-bias": "the learnt factor on waits",
   backlog: "the present backlog",
-  patience: "watching before moving",
-  price: "a price that rises with recent moves",
+  patience: "counting what staying has cost before a change is made",
+  price: "asking for more the longer a load is steady and the more was moved",
   work: "what the workers did (latencies and counts alone)",
 };
 

@@ -5,6 +5,7 @@ import { OTHER_CURVES, type PlantChange } from "@fulcrum/evaluation/plant.js";
 import type { Section } from "@fulcrum/evaluation/results.js";
 import type { Job, Setting } from "@fulcrum/evaluation/run-job.js";
 import { SCENARIOS, scenarioOf, type Scenario } from "@fulcrum/evaluation/scenarios.js";
+import { ORACLE } from "@fulcrum/evaluation/target-line.js";
 import { BASE_VARIANT } from "@fulcrum/evaluation/targets.js";
 import { ABLATIONS } from "./ablations.js";
 
@@ -83,6 +84,7 @@ export function allRuns(
   const names = there.map((scenario) => scenario.name);
   const extra = [
     ...highestRuns(times),
+    ...highestBoundRuns(times),
     ...longRuns(times),
     ...plantRuns(times),
     ...controlRuns(times),
@@ -102,6 +104,16 @@ function highestRuns(times: Times): readonly PlannedRun[] {
         return { section: "highest", variant: "", contender, job };
       }),
     ),
+  );
+}
+
+/** Three seeds: each step of a bisection is a search over fixed splits and a run of the oracle. */
+function highestBoundRuns(times: Times): readonly PlannedRun[] {
+  return MAIN.flatMap((scenario) =>
+    FEWER_SEEDS.map((seed): PlannedRun => {
+      const job: Job = { type: "highest-bound", setting: settingOf(times, scenario, 0, seed) };
+      return { section: "highest", variant: "", contender: ORACLE, job };
+    }),
   );
 }
 

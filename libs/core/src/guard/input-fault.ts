@@ -9,6 +9,7 @@ import {
   LAST_INSTANT_MS,
   firstFault,
   gaugeFault,
+  isFinite,
   isRecord,
   rangeFault,
   shapeFault,
@@ -195,10 +196,26 @@ function priorFault(prior: unknown): Fault | null {
       rangeFault(`${field}.kernelMs[2]`, secondMs, 0, 1),
       rangeFault(`${field}.engineMs`, costs.engineMs, 0, 1e4),
       rangeFault(`${field}.sensitivity`, costs.sensitivity, 0.02, 1.2),
+      costs.growth === undefined ? null : growthFault(`${field}.growth`, costs.growth),
     );
     if (fault !== null) return fault;
   }
   return null;
+}
+
+const GREATEST_ITERATION = 1e6;
+
+function growthFault(field: string, growth: unknown): Fault | null {
+  if (!isRecord(growth)) return shapeFault(field, "small, large and gain");
+  const { small, large, gain } = growth;
+  return firstFault(
+    rangeFault(`${field}.small`, small, 1, GREATEST_ITERATION),
+    rangeFault(`${field}.large`, large, 1, GREATEST_ITERATION),
+    isFinite(small) && isFinite(large) && large <= small
+      ? { field: `${field}.large`, bound: `above ${field}.small, which is ${small}`, value: large }
+      : null,
+    rangeFault(`${field}.gain`, gain, -1.2, 1.2),
+  );
 }
 
 function semiPdFault(params: Readonly<Record<string, unknown>>): Fault | null {

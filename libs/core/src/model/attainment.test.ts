@@ -26,10 +26,10 @@ const states: fc.Arbitrary<OperatingState> = fc.record({
 const demands: fc.Arbitrary<Demand> = fc
   .array(fc.double({ min: 1, max: 4_000, noNaN: true }), { minLength: 8, maxLength: 8 })
   .map((drawn) => {
-    const prompts = [...drawn].sort((a, b) => a - b);
-    const promptMean = prompts.reduce((sum, prompt) => sum + prompt / 8, 0);
-    const promptMeanSq = prompts.reduce((sum, prompt) => sum + prompt ** 2 / 8, 0);
-    const load = { ratePerS: 5, outputMean: 200, contextPerSequence: promptMean + 100 };
+    const prompts = drawn.toSorted((a, b) => a - b).map((tokens) => ({ tokens, share: 1 / 8 }));
+    const promptMean = prompts.reduce((sum, { tokens, share }) => sum + share * tokens, 0);
+    const promptMeanSq = prompts.reduce((sum, { tokens, share }) => sum + share * tokens ** 2, 0);
+    const load = { ratePerS: 5, drifting: 0, outputMean: 200, contextPerSequence: promptMean + 100 };
     return { prompts, promptMean, promptMeanSq, prefillDoubt: 0.1, decodeDoubt: 0.1, ...load };
   });
 
@@ -91,9 +91,10 @@ describe("share of first tokens within the bound", () => {
 
   const demand: Demand = {
     ratePerS: 5,
+    drifting: 0,
     promptMean: 100,
     promptMeanSq: 1e4,
-    prompts: Array.from({ length: 8 }, () => 100),
+    prompts: [{ tokens: 100, share: 1 }],
     outputMean: 200,
     contextPerSequence: 200,
     prefillDoubt: 0.1,
@@ -124,9 +125,18 @@ describe("share of first tokens within the bound", () => {
 
   test("where no queue forms an arrival waits for what is left of one iteration, and no longer", () => {
     const batching = { ...state, queueing: 0 };
-    // Of the 20 ms under way a quarter is left to half of those that wait: 10 ms and less.
-    expect(sharesFor(batching, demand, 30)[0]).toBeCloseTo(1 - 0.5 * 0.5, 6);
-    expect(sharesFor(batching, demand, 40)[0]).toBeCloseTo(1, 6);
+    const alone = { ...demand, ratePerS: 0 };
+    // Of the 20 ms under way half is left to half of those that wait: 10 ms and less.
+    expect(sharesFor(batching, alone, 30)[0]).toBeCloseTo(1 - 0.5 * 0.5, 6);
+    expect(sharesFor(batching, alone, 40)[0]).toBeCloseTo(1, 6);
+  });
+
+  test("the next iteration also carries the others that came during the one under way", () => {
+    const batching = { ...state, queueing: 0 };
+    // 5 requests/s of 10 ms each: 20 ms bring 0.1 requests, 1 ms of work, so that what is left reaches from 1 to 21 ms.
+    expect(sharesFor(batching, demand, 30)[0]).toBeCloseTo(1 - 0.5 * (11 / 20), 6);
+    expect(sharesFor(batching, demand, 40)[0]).toBeCloseTo(1 - 0.5 * (1 / 20), 6);
+    expect(sharesFor(batching, demand, 41)[0]).toBeCloseTo(1, 6);
   });
 
   test("a prefill that is offered twice what it can do is late for good", () => {

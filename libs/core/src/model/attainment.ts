@@ -1,6 +1,5 @@
 /** Shares of requests within a bound, from an operating state. */
 import type { SloTarget } from "../nouns.js";
-import { PROMPT_WEIGHTS } from "./demand.js";
 import { normalTail } from "./normal.js";
 import type { Demand } from "./demand.js";
 import { INSTANTS_MS } from "./operating-point.js";
@@ -31,40 +30,47 @@ export function ttftShares(
 
 function promptShare(state: OperatingState, demand: Demand, boundMs: number, waitFactor: number): number {
   if (boundMs <= 0) return 0;
-  const { prefill, batch, queueing } = state;
-  const othersMs =
-    (batch - 1) * (prefill.firstMs * demand.promptMean + prefill.secondMs * demand.promptMeanSq);
-  const iterationsMs = demand.prompts.map(
-    (prompt) => prefill.constMs + othersMs + prompt * (prefill.firstMs + prefill.secondMs * prompt),
-  );
+  const { prefill, queueing } = state;
   let meanMs = 0;
-  for (let i = 0; i < iterationsMs.length; i++) meanMs += weightOf(i) * (iterationsMs[i] ?? 0);
+  const eachMs = prefill.firstMs * demand.promptMean + prefill.secondMs * demand.promptMeanSq;
+  // Who arrives in a long iteration shares the next one with all others that arrived in it.
+  const joining = 1 + (demand.ratePerS / 1000) * eachMs;
+  const iterations = demand.prompts.map(({ tokens, share }): Iteration => {
+    const ms = prefill.constMs + tokens * (prefill.firstMs + prefill.secondMs * tokens);
+    meanMs += share * ms;
+    return { ms, share };
+  });
   const waitMs = Math.max(0.01, state.waitMs);
-  let share = 0;
-  for (let i = 0; i < iterationsMs.length; i++) {
-    const leftMs = (boundMs - (iterationsMs[i] ?? 0)) / waitFactor;
+  let within = 0;
+  for (const { ms, share } of iterations) {
+    const leftMs = (boundMs - ms) / waitFactor;
     // Prompts ascend: those after this one are late too.
     if (leftMs <= 0) break;
     const queue = queueing > 0 ? Math.exp(-leftMs / waitMs) : 0;
-    const late = (1 - queueing) * (restMs(iterationsMs, leftMs) / meanMs) + queueing * queue;
-    share += weightOf(i) * (1 - state.prefillBusy * Math.min(1, late));
+    const rest = queueing < 1 ? restMs(iterations, leftMs, joining) / meanMs : 0;
+    const late = (1 - queueing) * rest + queueing * queue;
+    within += share * (1 - state.prefillBusy * Math.min(1, late));
   }
-  return share;
+  return within;
 }
 
-/** What is left of the iteration under way beyond `ms`, weighed: E(S - t)+, so that over E(S) it is P(rest > t). */
-function restMs(iterationsMs: readonly number[], ms: number): number {
+/** One that a prompt of a class is in: its time, and the class's share of all prompts. */
+interface Iteration {
+  readonly ms: number;
+  readonly share: number;
+}
+
+/**
+ * What is left of the iteration under way beyond `ms`, weighed: E(S - t)+, so that over E(S) it is P(rest > t).
+ * `joining`: times S, rest and the work of those that arrived in it as well.
+ */
+function restMs(iterations: readonly Iteration[], ms: number, joining: number): number {
   let rest = 0;
-  for (let i = iterationsMs.length - 1; i >= 0; i--) {
-    const beyond = (iterationsMs[i] ?? 0) - ms;
-    if (beyond <= 0) break;
-    rest += weightOf(i) * beyond;
+  for (const iteration of iterations) {
+    const beyond = joining * iteration.ms - ms;
+    if (beyond > 0) rest += iteration.share * Math.min(iteration.ms, beyond);
   }
   return rest;
-}
-
-function weightOf(i: number): number {
-  return PROMPT_WEIGHTS[i] ?? 0;
 }
 
 /**

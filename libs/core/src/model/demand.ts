@@ -4,6 +4,8 @@
  * its kind: then both start again from the window that told.
  */
 import type { Signal } from "../decision.js";
+import { promptClasses } from "./prompts.js";
+import type { PromptClass } from "./prompts.js";
 
 /** Decayed sums. */
 export interface Account {
@@ -20,6 +22,8 @@ export interface Account {
 export interface DemandMemory {
   readonly slow: Account;
   readonly fast: Account;
+  /** Of the arrivals alone: rates drift while lengths stay. */
+  readonly recent: Account;
   readonly maxPromptTokens: number;
   /** Context tokens per sequence of the decode batch, as seen; 0: never. */
   readonly contextPerSequence: number;
@@ -40,6 +44,7 @@ const EMPTY: Account = {
 export const NO_DEMAND: DemandMemory = {
   slow: EMPTY,
   fast: EMPTY,
+  recent: EMPTY,
   maxPromptTokens: 0,
   contextPerSequence: 0,
   steadyS: 0,
@@ -48,10 +53,12 @@ export const NO_DEMAND: DemandMemory = {
 /** What predictions start from; rates per second, lengths in tokens. */
 export interface Demand {
   readonly ratePerS: number;
+  /** How far the last 40 s are believed to tell of another rate than the last minutes: 0, not at all; 1, wholly. */
+  readonly drifting: number;
   readonly promptMean: number;
   readonly promptMeanSq: number;
-  /** Prompt lengths that stand for the distribution, with PROMPT_WEIGHTS as their shares. */
-  readonly prompts: readonly number[];
+  /** What stands for the distribution of prompt lengths, ascending. */
+  readonly prompts: readonly PromptClass[];
   readonly outputMean: number;
   readonly contextPerSequence: number;
   /** Standard deviation of the logarithm of the offered load, prefill's and decode's. */
@@ -61,7 +68,11 @@ export interface Demand {
 
 /** 300 s of 10 requests a second put the mean prompt of ShareGPT (CV 2.2) within 4 %. */
 const SLOW_MS = 300_000;
+const RECENT_MS = 40_000;
 const FAST_MS = 12_000;
+
+/** Variance over mean of arrivals: a little more than Poisson's. */
+const CLUMPED = 1.2;
 
 /** Differences of fast and slow beyond this many standard deviations are a change: once in 10,000 by chance. */
 const CHANGE_SD = 4;
@@ -74,6 +85,7 @@ export function noteDemand(memory: DemandMemory, latest: Signal, noticing = true
   const seen = accountOf(latest);
   const slow = add(memory.slow, seen, SLOW_MS);
   const fast = add(memory.fast, seen, FAST_MS);
+  const recent = add(memory.recent, seen, RECENT_MS);
   const changed = noticing && differs(slow, fast);
   const decay = Math.exp(-latest.durationMs / 600_000);
   const greatest = latest.work?.maxPromptTokens ?? 0;
@@ -85,11 +97,24 @@ export function noteDemand(memory: DemandMemory, latest: Signal, noticing = true
   return {
     slow: changed ? restart(slow, seen) : slow,
     fast: changed ? seen : fast,
+    recent: changed ? seen : recent,
     maxPromptTokens: changed ? greatest : Math.max(greatest, memory.maxPromptTokens * decay),
     contextPerSequence:
       context === null ? before : before === 0 ? context : before + weight * (context - before),
     steadyS: changed ? 0 : memory.steadyS + latest.durationMs / 1000,
   };
+}
+
+/**
+ * The rate of the last minutes, unless that of the last 40 s lies beyond one standard deviation of it: from there to
+ * two it takes over. A slow rise from half to all of a GPU's capacity is followed so, and chance is not.
+ */
+function rateOf({ slow, recent }: DemandMemory): Pick<Demand, "ratePerS" | "drifting"> {
+  const steady = slow.arrivals / slow.ms;
+  const now = recent.arrivals / recent.ms;
+  const sd = Math.sqrt(Math.max(1, CLUMPED * steady * recent.ms)) / recent.ms;
+  const drifting = Math.min(1, Math.max(0, Math.abs(now - steady) / sd - 1));
+  return { ratePerS: 1000 * (steady + drifting * (now - steady)), drifting };
 }
 
 /** Null before anything has arrived. */
@@ -100,28 +125,16 @@ export function demandOf(memory: DemandMemory): Demand | null {
   const promptMeanSq = Math.max(promptMean ** 2, slow.promptTokensSq / slow.arrivals);
   const answers = answersOf(slow);
   return {
-    ratePerS: (slow.arrivals * 1000) / slow.ms,
+    ...rateOf(memory),
     promptMean,
     promptMeanSq,
-    prompts: promptQuantiles(promptMean, promptMeanSq, memory.maxPromptTokens),
+    prompts: promptClasses(promptMean, promptMeanSq, memory.maxPromptTokens),
     outputMean: answers.mean,
     contextPerSequence:
       memory.contextPerSequence > 0 ? memory.contextPerSequence : promptMean + answers.mean / 2,
     prefillDoubt: Math.sqrt(promptMeanSq / promptMean ** 2 / slow.arrivals),
     decodeDoubt: Math.hypot(answers.doubt, 1 / Math.sqrt(slow.arrivals)),
   };
-}
-
-/** Normal deviates of the quantiles that stand for a distribution of prompts, the tail finer, and their shares. */
-const PROMPT_DEVIATES: readonly number[] = [-1.15, -0.32, 0.25, 0.76, 1.28, 1.75, 2.17, 2.75];
-export const PROMPT_WEIGHTS: readonly number[] = [0.25, 0.25, 0.2, 0.15, 0.08, 0.04, 0.02, 0.01];
-
-/** Lognormal by its two moments, cut at the longest prompt seen (0: none was told). */
-function promptQuantiles(mean: number, meanSq: number, greatest: number): readonly number[] {
-  const variance = Math.log(Math.max(1, meanSq / mean ** 2));
-  const median = Math.log(mean) - variance / 2;
-  const most = greatest > 0 ? greatest : 4 * mean;
-  return PROMPT_DEVIATES.map((deviate) => Math.min(most, Math.exp(median + Math.sqrt(variance) * deviate)));
 }
 
 /**
@@ -131,9 +144,11 @@ function promptQuantiles(mean: number, meanSq: number, greatest: number): readon
  */
 function answersOf(slow: Account): { readonly mean: number; readonly doubt: number } {
   if (!(slow.finished > 0.5)) return { mean: DEFAULT_OUTPUT, doubt: 1 };
-  const long = Math.max(1, slow.outputTokens / slow.finished);
-  const short = slow.finishedTokens > 0 ? Math.max(1, slow.finishedTokens / slow.finished) : long;
-  const scatter = 1 / Math.sqrt(slow.finished);
+  const answers = slow.finished + SUPPOSED_ANSWERS;
+  const supposed = SUPPOSED_ANSWERS * DEFAULT_OUTPUT;
+  const long = Math.max(1, (slow.outputTokens + supposed) / answers);
+  const short = slow.finishedTokens > 0 ? Math.max(1, (slow.finishedTokens + supposed) / answers) : long;
+  const scatter = 1 / Math.sqrt(answers);
   // Answers scatter less than exponential ones (CV 0.73 for ShareGPT), for which the long side would be exact.
   const apart = Math.log(long / short);
   return { mean: short * Math.exp(0.9 * apart), doubt: Math.hypot(scatter, 0.25 * apart) };
@@ -141,6 +156,11 @@ function answersOf(slow: Account): { readonly mean: number; readonly doubt: numb
 
 /** Until the first answer has finished: ShareGPT's and Azure's means are 330 and 217. */
 const DEFAULT_OUTPUT = 250;
+/**
+ * So many answers of that length are taken as seen. The first to finish are the short ones: without these, LongBench's
+ * answers (mean 90, half of them under 65) looked a third too short for the first half minute, and decode was starved.
+ */
+const SUPPOSED_ANSWERS = 6;
 
 function accountOf(latest: Signal): Account {
   const { arrivals, promptTokens, finished } = latest;

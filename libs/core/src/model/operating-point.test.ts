@@ -13,9 +13,10 @@ function demandOf(over: Partial<Demand> = {}): Demand {
   const promptMean = over.promptMean ?? 500;
   return {
     ratePerS: 5,
+    drifting: 0,
     promptMean,
     promptMeanSq: 2 * promptMean ** 2,
-    prompts: Array.from({ length: 8 }, (_, i) => (promptMean * (i + 1)) / 4),
+    prompts: Array.from({ length: 8 }, (_, i) => ({ tokens: (promptMean * (i + 1)) / 4, share: 1 / 8 })),
     outputMean: 200,
     contextPerSequence: promptMean + 100,
     prefillDoubt: 0.1,

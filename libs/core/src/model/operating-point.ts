@@ -6,8 +6,8 @@
 import type { SearchPrior } from "../decision.js";
 import type { Split } from "../nouns.js";
 import type { Demand } from "./demand.js";
-import { decodeCost, phaseShares, prefillCost } from "./plant-params.js";
-import type { StepCost } from "./plant-params.js";
+import { costOfSize, decodeCost, phaseShares, prefillCost } from "./plant-params.js";
+import type { SizedCost, StepCost } from "./plant-params.js";
 
 export interface OperatingState {
   /** Offered prefill work over what the share can do; 1 and more never settles. */
@@ -66,53 +66,60 @@ export function operatingState(
   const prefillBeside = times(prefillCost(theta, prior.prefill, shares.prefillBeside, true), slower.prefill);
   const decodeAlone = times(decodeCost(theta, prior.decode, shares.decodeAlone, false), slower.decode);
   const decodeBeside = times(decodeCost(theta, prior.decode, shares.decodeBeside, true), slower.decode);
-  let decodeBusy = 1;
-  let prefill = settlePrefill(prefillBeside, demand, plant, 1);
-  let decode = settleDecode(decodeBeside, demand, prefill.throughputPerS, plant);
-  let cost = prefillBeside;
-  let stepCost = decodeBeside;
+  let prefillCosts = prefillBeside;
+  let decodeCosts = decodeBeside;
+  let prefill = settlePrefill(prefillCosts, demand, plant, 1);
+  let decode = settleDecode(decodeCosts, demand, prefill.throughputPerS, plant, 1);
   for (let round = 0; round < rounds; round++) {
-    cost = mixed(prefillAlone, prefillBeside, decodeBusy);
-    prefill = settlePrefill(cost, demand, plant, prefill.batch);
-    stepCost = mixed(decodeAlone, decodeBeside, prefill.busy);
-    decode = settleDecode(stepCost, demand, prefill.throughputPerS, plant);
     // Sequences come and go as in M/G/infinity: the batch is empty e^-n of the time.
-    decodeBusy = 1 - Math.exp(-decode.sequences);
+    const decodeBusy = round === 0 ? 1 : 1 - Math.exp(-decode.sequences);
+    prefillCosts = mixed(prefillAlone, prefillBeside, decodeBusy);
+    prefill = settlePrefill(prefillCosts, demand, plant, prefill.batch);
+    decodeCosts = mixed(decodeAlone, decodeBeside, prefill.busy);
+    decode = settleDecode(decodeCosts, demand, prefill.throughputPerS, plant, decode.sequences);
   }
   return {
     utilisation: prefill.utilisation,
     prefillBusy: prefill.busy,
-    prefill: cost,
+    prefill: prefill.cost,
     batch: prefill.batch,
     waitMs: prefill.waitMs,
     queueing: prefill.queueing,
     stepMs: decode.stepMs,
     sequences: decode.sequences,
     stepFluctuation: decode.fluctuation,
-    tpotMs: tpotPath(stepCost, demand, prefill.throughputPerS, decode, plant),
+    tpotMs: tpotPath(decodeCosts, demand, prefill.throughputPerS, decode, plant),
   };
 }
 
-function times(cost: StepCost, factor: number): StepCost {
-  return {
-    constMs: cost.constMs * factor,
-    firstMs: cost.firstMs * factor,
-    secondMs: cost.secondMs * factor,
-  };
+function times(costs: SizedCost, factor: number): SizedCost {
+  if (factor === 1) return costs;
+  const longer = ({ constMs, firstMs, secondMs }: StepCost) => ({
+    constMs: constMs * factor,
+    firstMs: firstMs * factor,
+    secondMs: secondMs * factor,
+  });
+  return { ...costs, small: longer(costs.small), large: longer(costs.large) };
 }
 
 /** Costs when a part of the time runs at the one speed and the rest at the other: speeds add up, not times. */
-function mixed(alone: StepCost, beside: StepCost, besideShare: number): StepCost {
+function mixed(alone: SizedCost, beside: SizedCost, besideShare: number): SizedCost {
   const mix = (a: number, b: number) =>
     a > 0 && b > 0 ? 1 / (besideShare / b + (1 - besideShare) / a) : besideShare * b + (1 - besideShare) * a;
+  const mixCost = (a: StepCost, b: StepCost) => ({
+    constMs: mix(a.constMs, b.constMs),
+    firstMs: mix(a.firstMs, b.firstMs),
+    secondMs: mix(a.secondMs, b.secondMs),
+  });
   return {
-    constMs: mix(alone.constMs, beside.constMs),
-    firstMs: mix(alone.firstMs, beside.firstMs),
-    secondMs: mix(alone.secondMs, beside.secondMs),
+    ...alone,
+    small: mixCost(alone.small, beside.small),
+    large: mixCost(alone.large, beside.large),
   };
 }
 
 interface PrefillState {
+  readonly cost: StepCost;
   readonly utilisation: number;
   readonly busy: number;
   readonly batch: number;
@@ -126,18 +133,20 @@ interface PrefillState {
  * waits for the rest of the iteration under way and no longer; where a prompt fills it, the queue is M/G/1
  * (Pollaczek-Khinchine). In between the two waits are mixed.
  */
-function settlePrefill(cost: StepCost, demand: Demand, plant: PlantView, startBatch: number): PrefillState {
+function settlePrefill(costs: SizedCost, demand: Demand, plant: PlantView, startBatch: number): PrefillState {
   const perMs = demand.ratePerS / 1000;
   const mean = demand.promptMean;
-  const own = cost.firstMs * mean + cost.secondMs * demand.promptMeanSq;
   const mostBatch = Math.max(1, plant.maxBatchTokens / mean);
   let batch = startBatch;
-  let stepMs = cost.constMs + batch * own;
+  let cost = costOfSize(costs, batch * mean);
+  let own = ownMs(cost, demand);
   for (let round = 0; round < 3; round++) {
-    const arriving = perMs * stepMs;
+    const arriving = perMs * (cost.constMs + batch * own);
     batch = Math.min(mostBatch, arriving + Math.exp(-arriving));
-    stepMs = cost.constMs + batch * own;
+    cost = costOfSize(costs, batch * mean);
+    own = ownMs(cost, demand);
   }
+  const stepMs = cost.constMs + batch * own;
   const utilisation = perMs * (cost.constMs / mostBatch + own);
   const busy = Math.min(1, (perMs * stepMs) / batch);
   const spread = Math.max(0, demand.promptMeanSq / mean ** 2 - 1);
@@ -149,6 +158,7 @@ function settlePrefill(cost: StepCost, demand: Demand, plant: PlantView, startBa
   const fitting = Math.max(1, (plant.maxBatchTokens * mean) / demand.promptMeanSq);
   const queueing = Math.min(1, Math.max(0, (batch / fitting - 0.3) / 0.7));
   return {
+    cost,
     utilisation,
     busy: utilisation >= 1 ? 1 : busy,
     batch,
@@ -158,24 +168,45 @@ function settlePrefill(cost: StepCost, demand: Demand, plant: PlantView, startBa
   };
 }
 
+/** Of one mean prompt in an iteration. */
+function ownMs(cost: StepCost, demand: Demand): number {
+  return cost.firstMs * demand.promptMean + cost.secondMs * demand.promptMeanSq;
+}
+
 interface DecodeState {
   readonly stepMs: number;
   readonly sequences: number;
   readonly fluctuation: number;
 }
 
-function settleDecode(cost: StepCost, demand: Demand, perS: number, plant: PlantView): DecodeState {
+function settleDecode(
+  costs: SizedCost,
+  demand: Demand,
+  perS: number,
+  plant: PlantView,
+  startSequences: number,
+): DecodeState {
   const tokensPerMs = (perS * answerOf(demand)) / 1000;
-  const perSequence = cost.firstMs + cost.secondMs * demand.contextPerSequence;
-  const slack = 1 - tokensPerMs * perSequence;
-  // Little's law: n = tokens per ms * iteration, the iteration growing with n.
-  const settled = slack > 0 ? (tokensPerMs * cost.constMs) / slack : Infinity;
-  const sequences = Math.min(plant.maxSequences, settled);
-  const stepMs = cost.constMs + perSequence * sequences;
+  let sequences = Math.min(plant.maxSequences, startSequences);
+  let slack = 1;
+  let stepMs = 0;
+  for (let round = 0; round < 3; round++) {
+    const cost = costOfSize(costs, sequences);
+    const eachMs = perSequenceMs(cost, demand);
+    slack = 1 - tokensPerMs * eachMs;
+    // Little's law: n = tokens per ms * iteration, the iteration growing with n.
+    sequences = Math.min(plant.maxSequences, slack > 0 ? (tokensPerMs * cost.constMs) / slack : Infinity);
+    stepMs = cost.constMs + eachMs * sequences;
+  }
+  const perSequence = perSequenceMs(costOfSize(costs, sequences), demand);
   // The batch scatters like a Poisson number, wider by 1/slack since a longer iteration keeps all of it longer.
   // An answer sees the mean over its life, which is about as long as the batch takes to change: 0.6 of it is left.
   const scatter = 0.6 * Math.sqrt(sequences / Math.max(0.05, slack));
   return { stepMs, sequences, fluctuation: Math.min(0.5, (perSequence * scatter) / stepMs) };
+}
+
+function perSequenceMs(cost: StepCost, demand: Demand): number {
+  return cost.firstMs + cost.secondMs * demand.contextPerSequence;
 }
 
 /** Tokens of an answer that decode makes: the first is prefill's. */
@@ -192,7 +223,7 @@ const LONGEST_STRIDE_MS = 15_000;
  * the batch will be. Followed by implicit Euler steps, which stay stable for short answers too.
  */
 function tpotPath(
-  cost: StepCost,
+  costs: SizedCost,
   demand: Demand,
   perS: number,
   settled: DecodeState,
@@ -202,7 +233,10 @@ function tpotPath(
   const calm = settled.sequences < NEARLY_FULL * most && (now === null || now <= 1.2 * settled.sequences + 4);
   if (calm || plant.followed === false) return [settled.stepMs];
   const answer = answerOf(demand);
-  const perSequence = cost.firstMs + cost.secondMs * demand.contextPerSequence;
+  const stepMsOf = (running: number) => {
+    const cost = costOfSize(costs, running);
+    return cost.constMs + perSequenceMs(cost, demand) * running;
+  };
   let inSystem = now ?? settled.sequences;
   let atMs = 0;
   return INSTANTS_MS.map((untilMs) => {
@@ -210,13 +244,12 @@ function tpotPath(
     const strideMs = (untilMs - atMs) / strides;
     for (let i = 0; i < strides; i++) {
       const running = Math.min(most, inSystem);
-      const stepMs = cost.constMs + perSequence * running;
       // Each sequence in the system leaves at this rate; those that wait slow all down.
-      const leavingPerMs = running / Math.max(inSystem, 1e-9) / (answer * stepMs);
+      const leavingPerMs = running / Math.max(inSystem, 1e-9) / (answer * stepMsOf(running));
       inSystem = (inSystem + (perS / 1000) * strideMs) / (1 + leavingPerMs * strideMs);
     }
     atMs = untilMs;
     const running = Math.min(most, inSystem);
-    return (cost.constMs + perSequence * running) * Math.max(1, inSystem / most);
+    return stepMsOf(running) * Math.max(1, inSystem / most);
   });
 }

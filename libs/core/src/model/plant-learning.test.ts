@@ -17,16 +17,18 @@ import {
   OVERLAP_WEIGHT,
   PREFILL_CONST,
   PREFILL_TOKEN,
+  costOfSize,
   decodeCost,
   phaseShares,
   prefillCost,
   priorBelief,
 } from "./plant-params.js";
-import type { StepCost } from "./plant-params.js";
+import type { SizedCost } from "./plant-params.js";
 
 const PROMPT = 600;
 const demand: Demand = {
   ratePerS: 5,
+  drifting: 0,
   promptMean: PROMPT,
   promptMeanSq: 2 * PROMPT ** 2,
   prompts: [],
@@ -43,12 +45,14 @@ interface Batch {
   readonly sequences: number;
 }
 
-function workMs(cost: StepCost, { requests }: Batch): number {
+function workMs(costs: SizedCost, { requests }: Batch): number {
+  const cost = costOfSize(costs, PROMPT);
   const tokens = requests * PROMPT;
   return requests * cost.constMs + tokens * cost.firstMs + 2 * tokens * PROMPT * cost.secondMs;
 }
 
-function iterationMs(cost: StepCost, { sequences }: Batch): number {
+function iterationMs(costs: SizedCost, { sequences }: Batch): number {
+  const cost = costOfSize(costs, sequences);
   return cost.constMs + sequences * (cost.firstMs + demand.contextPerSequence * cost.secondMs);
 }
 

@@ -6,8 +6,16 @@ import type { Demand } from "./demand.js";
 import type { Gaussian } from "./kalman.js";
 import { gradientOf, update, widen } from "./kalman.js";
 import { operatingState } from "./operating-point.js";
-import { DRIFT_PER_S, GREATEST, LEAST, decodeCost, phaseShares, prefillCost } from "./plant-params.js";
-import type { StepCost } from "./plant-params.js";
+import {
+  DRIFT_PER_S,
+  GREATEST,
+  LEAST,
+  costOfSize,
+  decodeCost,
+  phaseShares,
+  prefillCost,
+} from "./plant-params.js";
+import type { SizedCost } from "./plant-params.js";
 
 /** A quantity of the plant as a function of its numbers, what was measured of it, and how exactly. */
 interface Lesson {
@@ -77,8 +85,10 @@ function prefillLesson(
   const iterations = batches ?? Math.max(1, latest.ttft === null ? 1 : sampleCount(latest.ttft));
   if (iterations < 2) return null;
   const squares = (tokens * demand.promptMeanSq) / demand.promptMean;
-  const workMs = (cost: StepCost) =>
-    iterations * cost.constMs + tokens * cost.firstMs + squares * cost.secondMs;
+  const workMs = (costs: SizedCost) => {
+    const cost = costOfSize(costs, tokens / iterations);
+    return iterations * cost.constMs + tokens * cost.firstMs + squares * cost.secondMs;
+  };
   const predict = (theta: readonly number[]) => {
     const shares = phaseShares(split, theta);
     const alone = workMs(prefillCost(theta, prior.prefill, shares.prefillAlone, false));
@@ -137,7 +147,10 @@ function decodeLesson(
   if (stepMs === null || !(stepMs > 0) || sequences === null || !(sequences > 0)) return null;
   const context = work?.decodeContextMean ?? sequences * demand.contextPerSequence;
   const steps = work?.decodeSteps ?? 30;
-  const iterationMs = (cost: StepCost) => cost.constMs + sequences * cost.firstMs + context * cost.secondMs;
+  const iterationMs = (costs: SizedCost) => {
+    const cost = costOfSize(costs, sequences);
+    return cost.constMs + sequences * cost.firstMs + context * cost.secondMs;
+  };
   const predict = (theta: readonly number[]) => {
     const shares = phaseShares(split, theta);
     const alone = iterationMs(decodeCost(theta, prior.decode, shares.decodeAlone, false));

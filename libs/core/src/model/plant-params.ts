@@ -2,7 +2,7 @@
  * What the search policy believes of one GPU and engine: ten numbers with their covariance. They scale a prior
  * (a profile, or one that fits none in particular) and say how caps turn into time.
  */
-import type { PhasePrior, SearchPrior } from "../decision.js";
+import type { PhasePrior, SearchPrior, SensitivityGrowth } from "../decision.js";
 import type { Split } from "../nouns.js";
 import { gaussianOf } from "./kalman.js";
 import type { Gaussian } from "./kalman.js";
@@ -43,6 +43,12 @@ export const OF_DECODE: readonly number[] = [
 export const GENERIC_PRIOR: SearchPrior = {
   prefill: { kernelMs: [8, 0.06, 0], engineMs: 8, sensitivity: 0.65 },
   decode: { kernelMs: [10, 0.05, 1e-4], engineMs: 6, sensitivity: 0.35 },
+};
+
+/** Medians of LLaMA-7B under MPS at 30..100 % of an A100 (MuxServe, data.md §4): 0.38 to 0.73, and 0.19 to 0.37. */
+const GENERIC_GROWTH: { readonly [K in keyof SearchPrior]: SensitivityGrowth } = {
+  prefill: { small: 256, large: 4096, gain: 0.35 },
+  decode: { small: 16, large: 64, gain: 0.18 },
 };
 
 /** Standard deviations of the scales: a profile may be off by 1.5x (0.4), no profile by far more. */
@@ -96,6 +102,15 @@ export function phaseShares(split: Split, theta: readonly number[]): PhaseShares
   };
 }
 
+/** The step costs of a phase's small and large iterations; between them it is even in the logarithm of the size. */
+export interface SizedCost {
+  readonly small: StepCost;
+  readonly large: StepCost;
+  /** ln of the size that counts as small, and what one more e-fold is of the way to a large one. */
+  readonly logSmall: number;
+  readonly perFold: number;
+}
+
 /** Milliseconds of one iteration: constant + first * size + second * (sum of squares, or context tokens). */
 export interface StepCost {
   readonly constMs: number;
@@ -108,10 +123,11 @@ export function prefillCost(
   prior: PhasePrior,
   share: number,
   beside: boolean,
-): StepCost {
+): SizedCost {
   const contention = beside ? at(theta, PREFILL_CONTENTION) : 0;
-  const slow = slowdown(at(theta, PREFILL_SENSITIVITY), share, contention);
-  return costOf(prior, slow, at(theta, PREFILL_CONST), at(theta, PREFILL_TOKEN));
+  const scales = { constant: at(theta, PREFILL_CONST), size: at(theta, PREFILL_TOKEN) };
+  const growth = prior.growth ?? GENERIC_GROWTH.prefill;
+  return sizedCost(prior, growth, at(theta, PREFILL_SENSITIVITY), share, contention, scales);
 }
 
 export function decodeCost(
@@ -119,10 +135,44 @@ export function decodeCost(
   prior: PhasePrior,
   share: number,
   beside: boolean,
-): StepCost {
+): SizedCost {
   const contention = beside ? at(theta, DECODE_CONTENTION) : 0;
-  const slow = slowdown(at(theta, DECODE_SENSITIVITY), share, contention);
-  return costOf(prior, slow, at(theta, DECODE_CONST), at(theta, DECODE_SEQUENCE));
+  const scales = { constant: at(theta, DECODE_CONST), size: at(theta, DECODE_SEQUENCE) };
+  const growth = prior.growth ?? GENERIC_GROWTH.decode;
+  return sizedCost(prior, growth, at(theta, DECODE_SENSITIVITY), share, contention, scales);
+}
+
+/** Of an iteration of `size` prompt tokens or sequences. */
+export function costOfSize({ small, large, logSmall, perFold }: SizedCost, size: number): StepCost {
+  const weight = (Math.log(Math.max(size, 1)) - logSmall) * perFold;
+  if (!(weight > 0)) return small;
+  if (weight >= 1) return large;
+  return {
+    constMs: small.constMs + weight * (large.constMs - small.constMs),
+    firstMs: small.firstMs + weight * (large.firstMs - small.firstMs),
+    secondMs: small.secondMs + weight * (large.secondMs - small.secondMs),
+  };
+}
+
+/** Below it nothing would ever tell one split from another. */
+const LEAST_SENSITIVITY = 0.02;
+
+function sizedCost(
+  prior: PhasePrior,
+  growth: SensitivityGrowth,
+  sensitivity: number,
+  share: number,
+  contention: number,
+  scales: { readonly constant: number; readonly size: number },
+): SizedCost {
+  const costAt = (s: number) =>
+    costOf(prior, slowdown(Math.max(LEAST_SENSITIVITY, s), share, contention), scales.constant, scales.size);
+  return {
+    small: costAt(sensitivity - growth.gain / 2),
+    large: costAt(sensitivity + growth.gain / 2),
+    logSmall: Math.log(growth.small),
+    perFold: 1 / Math.log(Math.max(1.001, growth.large / growth.small)),
+  };
 }
 
 /** T(share)/T(1) of a kernel: the a/f + b of MuxServe's and the paper's curves (eq. 4), a + b = 1. */

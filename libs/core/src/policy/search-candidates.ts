@@ -26,6 +26,12 @@ export function candidateSplits(limits: Limits): readonly Split[] {
   return deliverable(wanted, limits);
 }
 
+/** Both caps open; where they may not overlap, a half for each. */
+export function openSplit(limits: Limits): Split {
+  const cap = Math.min(limits.maxSmPct, limits.maxSumPct / 2);
+  return nearestSplit({ prefillSmPct: cap, decodeSmPct: cap }, limits);
+}
+
 export function neighbours(split: Split, limits: Limits): readonly Split[] {
   const wanted: Split[] = [];
   for (const dx of [-10, -5, 0, 5, 10]) {

@@ -81,10 +81,13 @@ const SETTLING_S = 40;
 
 /**
  * Requests after which half of an error of the waits is taken up, on an idle prefill; more the busier it is, since a
- * queue near saturation has good minutes and bad ones. Good news counts a third: a long wait is the rarer sample.
+ * queue near saturation has good minutes and bad ones.
  */
-const WAIT_DOUBT = 300;
-const GOOD_NEWS = 0.33;
+const WAIT_DOUBT = 150;
+/** No window moves it further: a tenth of the way to a factor of e. Good and bad news weigh alike, or it would lean. */
+const MOST_WAIT_STEP = 0.3;
+/** Slopes below it tell nothing: share per unit of waitBias. */
+const TELLING_SLOPE = 0.03;
 const WAIT_PROBE = 0.2;
 
 /**
@@ -112,11 +115,10 @@ function waitStep(
   const here = shareAt(memory.waitBias);
   const slope = (shareAt(memory.waitBias + WAIT_PROBE) - here) / WAIT_PROBE;
   // Where waits do not matter to the share, the share says nothing of them.
-  const step = ((here - measured.share) * -slope) / (slope ** 2 + 0.03 ** 2);
+  const step = ((here - measured.share) * -slope) / (slope ** 2 + TELLING_SLOPE ** 2);
   const n = sampleCount(latest.ttft);
   const doubt = WAIT_DOUBT / Math.max(0.05, 1 - state.prefillBusy);
-  const weight = (n / (n + doubt)) * (step < 0 ? GOOD_NEWS : 1);
-  const weighed = Math.max(-0.5, Math.min(0.5, step)) * weight;
+  const weighed = Math.max(-MOST_WAIT_STEP, Math.min(MOST_WAIT_STEP, (step * n) / (n + doubt)));
   const wanted = Math.max(-MOST_WAIT_BIAS, Math.min(MOST_WAIT_BIAS, memory.waitBias + weighed));
   return wanted - memory.waitBias;
 }

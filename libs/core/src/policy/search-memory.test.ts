@@ -133,7 +133,7 @@ describe("a state that makes no sense is as good as none", () => {
       fc.property(fc.anything(), values, fc.boolean(), (junk, over, whole) => {
         const state = (whole ? junk : dented(over)) as PolicyState;
         const memory = readMemory(state, PRIOR);
-        const numbers = [memory.tpotSpread, memory.tpotBias, memory.waitBias, memory.learntS, memory.found];
+        const numbers = [memory.tpotSpread, memory.tpotBias, memory.waitBias, memory.learntS, memory.regret];
         expect(numbers.every(Number.isFinite)).toBe(true);
         expect(memory.belief.mean).toHaveLength(PRIOR.mean.length);
         expect(() => JSON.stringify(writeMemory(memory))).not.toThrow();
@@ -147,13 +147,13 @@ describe("a state that makes no sense is as good as none", () => {
 
   test("biases that have wandered off are brought back", () => {
     const memory = readMemory(
-      dented({ tpotSpread: 1e9, tpotBias: -1e9, waitBias: 1e9, found: -5, learntS: -1 }),
+      dented({ tpotSpread: 1e9, tpotBias: -1e9, waitBias: 1e9, regret: -5, learntS: -1 }),
       PRIOR,
     );
     expect(memory.tpotSpread).toBeLessThan(10);
     expect(memory.tpotBias).toBeGreaterThan(-10);
     expect(memory.waitBias).toBeLessThan(10);
-    expect([memory.found, memory.learntS]).toEqual([0, 0]);
+    expect([memory.regret, memory.learntS]).toEqual([0, 0]);
   });
 
   test("a belief about another prior's numbers is kept: a new profile does not forget what was measured", () => {

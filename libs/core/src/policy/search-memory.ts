@@ -6,10 +6,13 @@ import type { Gaussian } from "../model/kalman.js";
 import { GREATEST, LEAST } from "../model/plant-params.js";
 import { isFinite, isRecord } from "../signal/fault.js";
 
-export const SEARCH_VERSION = 1;
+export const SEARCH_VERSION = 2;
 
 /** Waits may be this much longer or shorter than the model says, as a logarithm: a factor of 4. */
 export const MOST_WAIT_BIAS = 1.4;
+
+/** All requests of a minute: more regret than that says nothing more. */
+export const MOST_REGRET = 60;
 
 export interface SearchMemory {
   /** End of the newest window learnt from: a window is learnt from once. */
@@ -25,8 +28,8 @@ export interface SearchMemory {
   readonly told: boolean;
   /** Seconds of windows that ran wholly at one split: what the belief rests on. */
   readonly learntS: number;
-  /** Evaluations in a row that found a better split worth its price. */
-  readonly found: number;
+  /** Share-seconds of requests that are believed lost by staying: what a change is weighed against. */
+  readonly regret: number;
 }
 
 export function freshMemory(prior: Gaussian): SearchMemory {
@@ -40,7 +43,7 @@ export function freshMemory(prior: Gaussian): SearchMemory {
     waitBias: 0,
     told: false,
     learntS: 0,
-    found: 0,
+    regret: 0,
   };
 }
 
@@ -56,7 +59,7 @@ export function writeMemory(memory: SearchMemory): PolicyState {
     waitBias: compact(memory.waitBias),
     told: memory.told,
     learntS: compact(memory.learntS),
-    found: memory.found,
+    regret: compact(memory.regret),
   };
   return { policy: "search", version: SEARCH_VERSION, values };
 }
@@ -69,10 +72,10 @@ export function readMemory(state: unknown, prior: Gaussian): SearchMemory {
   if (!isRecord(values)) return fresh;
   const belief = readBelief(values.mean, values.covariance, prior.mean.length);
   const demand = readDemand(values.demand);
-  const { learntToMs, tpotSpread, tpotBias, waitBias, learntS, found } = values;
+  const { learntToMs, tpotSpread, tpotBias, waitBias, learntS, regret } = values;
   if (belief === null || demand === null || !isFinite(learntToMs)) return fresh;
   if (!isFinite(tpotSpread) || !isFinite(tpotBias)) return fresh;
-  if (!isFinite(waitBias) || !isFinite(learntS) || !isFinite(found)) return fresh;
+  if (!isFinite(waitBias) || !isFinite(learntS) || !isFinite(regret)) return fresh;
   return {
     learntToMs,
     belief,
@@ -82,7 +85,7 @@ export function readMemory(state: unknown, prior: Gaussian): SearchMemory {
     waitBias: Math.min(MOST_WAIT_BIAS, Math.max(-MOST_WAIT_BIAS, waitBias)),
     told: values.told === true,
     learntS: Math.max(0, learntS),
-    found: Math.max(0, found),
+    regret: Math.min(MOST_REGRET, Math.max(0, regret)),
   };
 }
 
@@ -114,10 +117,11 @@ function readDemand(value: unknown): DemandMemory | null {
   if (!isRecord(value)) return null;
   const slow = readNumbers<Account>(value.slow, NO_DEMAND.slow);
   const fast = readNumbers<Account>(value.fast, NO_DEMAND.fast);
+  const recent = readNumbers<Account>(value.recent, NO_DEMAND.recent);
   const { maxPromptTokens, contextPerSequence, steadyS } = value;
-  if (slow === null || fast === null) return null;
+  if (slow === null || fast === null || recent === null) return null;
   if (!isAmount(maxPromptTokens) || !isAmount(contextPerSequence) || !isAmount(steadyS)) return null;
-  return { slow, fast, maxPromptTokens, contextPerSequence, steadyS };
+  return { slow, fast, recent, maxPromptTokens, contextPerSequence, steadyS };
 }
 
 /** Sums beyond it are no count of anything; their squares are still finite. */

@@ -47,7 +47,13 @@ export function searchModel(
     slo: snapshot.slo,
     without,
   };
-  const prospectOf = (split: Split) => prospectAt(split, ground);
+  const prospects = new Map<string, Prospect>();
+  const prospectOf = (split: Split) => {
+    const key = `${split.prefillSmPct}/${split.decodeSmPct}`;
+    const found = prospects.get(key) ?? prospectAt(split, ground);
+    prospects.set(key, found);
+    return found;
+  };
   const sketchOf = (split: Split) => sketchAt(split, ground);
   const latenciesOf = (prospect: Prospect) => latenciesAt(prospect, ground);
   const whole = { prefillSmPct: 100, decodeSmPct: 1 };

@@ -6,7 +6,15 @@ import { deviationOf, gradientOf } from "../model/kalman.js";
 import type { Gaussian } from "../model/kalman.js";
 import { operatingState } from "../model/operating-point.js";
 import type { OperatingState, PlantView } from "../model/operating-point.js";
-import { OF_DECODE, OF_PREFILL, decodeCost, phaseShares, prefillCost } from "../model/plant-params.js";
+import {
+  OF_DECODE,
+  OF_PREFILL,
+  costOfSize,
+  decodeCost,
+  phaseShares,
+  prefillCost,
+} from "../model/plant-params.js";
+import type { SizedCost } from "../model/plant-params.js";
 import type { SloTarget, Split } from "../nouns.js";
 import type { SearchMemory } from "./search-memory.js";
 
@@ -16,14 +24,15 @@ const USUAL_SEQUENCES = 512;
 
 export interface Sketch {
   readonly split: Split;
-  readonly share: number;
+  /** The share of requests within both bounds and what decides where that is alike: see scoreOf. */
+  readonly score: number;
 }
 
-export interface Prospect {
-  readonly split: Split;
+export interface Prospect extends Sketch {
   readonly state: OperatingState;
-  /** Share of requests within both bounds at each point of the belief that is looked at, and their mean. */
-  readonly shares: readonly number[];
+  /** At each point of the belief that is looked at; `score` is their mean. */
+  readonly scores: readonly number[];
+  /** Share of requests that is expected within both bounds. */
   readonly share: number;
   /** Standard deviations of the logarithms of prefill's and decode's times, as the plant is believed. */
   readonly prefillDoubt: number;
@@ -55,7 +64,7 @@ function sequencesNow({ latest }: Snapshot): number | null {
 
 /** What waits for prefill beyond what is usual there, in ms of its work. */
 export function backlogs(snapshot: Snapshot, demand: Demand): (state: OperatingState) => number {
-  const { latest, slo } = snapshot;
+  const { latest } = snapshot;
   const waiting = latest?.queue.prefillWaiting ?? 0;
   const tokens = latest?.work?.prefillWaitingTokens ?? waiting * demand.promptMean;
   return ({ prefill, waitMs }) => {
@@ -63,8 +72,7 @@ export function backlogs(snapshot: Snapshot, demand: Demand): (state: OperatingS
     const squares = demand.promptMeanSq / demand.promptMean;
     const workMs =
       (waiting / perBatch) * prefill.constMs + tokens * (prefill.firstMs + prefill.secondMs * squares);
-    const usualMs = 2 * waitMs + 0.3 * slo.ttft.boundMs;
-    return Math.max(0, workMs - usualMs);
+    return Math.max(0, workMs - waitMs);
   };
 }
 
@@ -96,53 +104,63 @@ const DOUBT_POINTS: readonly (readonly [prefill: number, decode: number, weight:
  */
 const DOUBT_SCALE = 0.5;
 
+/** A factor of 20 either way: nothing is known. */
+const MOST_DOUBT = 3;
+
+const AS_BELIEVED = { prefill: 1, decode: 1 };
+
 export function prospectAt(split: Split, ground: Ground): Prospect {
   const { memory, demand, view } = ground;
-  const state = operatingState(split, demand, view, { prefill: 1, decode: 1 });
+  const state = operatingState(split, demand, view, AS_BELIEVED);
   const doubt = doubtsOf(split, memory.belief, state, demand, view);
   const scale = ground.without.includes("doubt") ? 0 : DOUBT_SCALE;
-  const prefillSd = scale * Math.hypot(doubt.prefill, demand.prefillDoubt);
-  const decodeSd = scale * Math.hypot(doubt.decode, demand.decodeDoubt);
-  const shares = DOUBT_POINTS.map(([ofPrefill, ofDecode]) => {
-    if (ofPrefill === 0 && ofDecode === 0) return shareOf(state, ground);
+  const prefillSd = scale * Math.min(MOST_DOUBT, Math.hypot(doubt.prefill, demand.prefillDoubt));
+  const decodeSd = scale * Math.min(MOST_DOUBT, Math.hypot(doubt.decode, demand.decodeDoubt));
+  const promises = DOUBT_POINTS.map(([ofPrefill, ofDecode]) => {
+    if (ofPrefill === 0 && ofDecode === 0) return promiseOf(state, ground);
     const slower = { prefill: Math.exp(ofPrefill * prefillSd), decode: Math.exp(ofDecode * decodeSd) };
-    return shareOf(operatingState(split, demand, view, slower), ground);
+    return promiseOf(operatingState(split, demand, view, slower), ground);
   });
+  const scores = promises.map((promise) => promise.score);
   return {
     split,
     state,
-    shares,
-    share: meanOf(shares),
+    scores,
+    score: meanOf(scores),
+    share: meanOf(promises.map((promise) => promise.share)),
     prefillDoubt: doubt.prefill,
     decodeDoubt: doubt.decode,
   };
 }
 
-/** Both phases a little slower than believed: of splits that look alike at the mean, this tells which is sound. */
-const SKETCH_POINT = { prefill: 1.06, decode: 1.06 };
 const SKETCH_ROUNDS = 2;
 
 export function sketchAt(split: Split, ground: Ground): Sketch {
-  const state = operatingState(split, ground.demand, ground.view, SKETCH_POINT, SKETCH_ROUNDS);
-  return { split, share: shareOf(state, ground) };
+  const state = operatingState(split, ground.demand, ground.view, AS_BELIEVED, SKETCH_ROUNDS);
+  return { split, score: promiseOf(state, ground).score };
 }
 
 /** The mean over what is believed possible. */
-export function meanOf(shares: readonly number[]): number {
+export function meanOf(values: readonly number[]): number {
   let sum = 0;
-  DOUBT_POINTS.forEach(([, , weight], i) => (sum += weight * (shares[i] ?? 0)));
+  DOUBT_POINTS.forEach(([, , weight], i) => (sum += weight * (values[i] ?? 0)));
   return sum;
 }
 
 /**
- * Of a split's score while it does not settle: what it promises once it has, and, if it never does, how slowly it
- * sinks. Under a backlog that no split can save in time, these still tell which one gets out of it first.
+ * Of a split's score while it does not settle: what it promises once it has, and how far it is from that. Under a
+ * load or a backlog that no split can serve in time, these still tell which one gets out of it first.
  */
 const AFTERWARDS = 0.1;
-const SINKING = 0.02;
+const NEARNESS = 0.08;
 
-/** Share of requests within both bounds in a state: the mean over the instants ahead; what is settled counts at each. */
-function shareOf(state: OperatingState, ground: Ground): number {
+interface Promised {
+  readonly share: number;
+  readonly score: number;
+}
+
+/** In a state: the mean over the instants ahead; what is settled counts at each. */
+function promiseOf(state: OperatingState, ground: Ground): Promised {
   const { memory, slo, demand } = ground;
   const waitFactor = Math.exp(memory.waitBias);
   const factor = Math.exp(memory.tpotBias);
@@ -155,11 +173,16 @@ function shareOf(state: OperatingState, ground: Ground): number {
   for (let i = 0; i < instants; i++) {
     sum += (ttft[ttft.length === 1 ? 0 : i] ?? 0) * (tpot[tpot.length === 1 ? 0 : i] ?? 0);
   }
-  if (instants === 1) return sum;
+  const share = sum / instants;
+  if (instants === 1) return { share, score: share };
   const later = ttftShares(state, demand, slo, 0, waitFactor);
   const settled = later.length === 1 ? (later[0] ?? 0) * within(state.stepMs) : 0;
-  const sinking = SINKING / Math.max(1, state.utilisation);
-  return (1 - AFTERWARDS - SINKING) * (sum / instants) + AFTERWARDS * settled + sinking;
+  const ofBound = Math.min(1, slo.tpot.boundMs / (state.stepMs * factor));
+  const nearness = ofBound ** 2 / Math.max(1, state.utilisation);
+  return {
+    share,
+    score: (1 - AFTERWARDS - NEARNESS) * share + AFTERWARDS * settled + NEARNESS * nearness,
+  };
 }
 
 /** How uncertain the times of both phases are at a split, the overlap of busy times held as it is there. */
@@ -177,15 +200,20 @@ function doubtsOf(
     const shares = phaseShares(split, theta);
     const alone = prefillCost(theta, view.prior.prefill, shares.prefillAlone, false);
     const beside = prefillCost(theta, view.prior.prefill, shares.prefillBeside, true);
-    const ms = (cost: typeof alone) => cost.constMs + cost.firstMs * batchTokens;
+    const ms = (costs: SizedCost) => {
+      const cost = costOfSize(costs, batchTokens);
+      return cost.constMs + cost.firstMs * batchTokens;
+    };
     return -Math.log(decodeBusy / ms(beside) + (1 - decodeBusy) / ms(alone));
   };
   const decode = (theta: readonly number[]) => {
     const shares = phaseShares(split, theta);
     const alone = decodeCost(theta, view.prior.decode, shares.decodeAlone, false);
     const beside = decodeCost(theta, view.prior.decode, shares.decodeBeside, true);
-    const ms = (cost: typeof alone) =>
-      cost.constMs + cost.firstMs * state.sequences + cost.secondMs * context;
+    const ms = (costs: SizedCost) => {
+      const cost = costOfSize(costs, state.sequences);
+      return cost.constMs + cost.firstMs * state.sequences + cost.secondMs * context;
+    };
     return -Math.log(state.prefillBusy / ms(beside) + (1 - state.prefillBusy) / ms(alone));
   };
   return {

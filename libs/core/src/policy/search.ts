@@ -7,32 +7,29 @@
  */
 import type { Candidate, HoldReason, SearchParams, SearchPart, Snapshot } from "../decision.js";
 import { sameSplit, tidy } from "../allocation.js";
-import { nearestSplit } from "../guard/grid.js";
 import type { Split } from "../nouns.js";
 import type { PolicyOutcome } from "./outcome.js";
-import { candidateSplits, neighbours } from "./search-candidates.js";
+import { candidateSplits, neighbours, openSplit } from "./search-candidates.js";
+import { MOST_REGRET } from "./search-memory.js";
 import type { SearchMemory } from "./search-memory.js";
 import type { SearchModel } from "./search-model.js";
 import { searchQuota } from "./search-quota.js";
 import { meanOf } from "./search-prospect.js";
 import type { Prospect, Sketch } from "./search-prospect.js";
 
-/** Each move raises the price of the next, less as it ages: a first guess may be mended once it has been measured. */
-const PRICE_TAU_MS = 150_000;
-
-/** Evaluations in a row that must agree, unless the gain is so large that waiting costs more. */
-const AGREEING = 2;
-const URGENT_GAIN = 0.08;
-
 /**
- * Nothing is moved before the plant was watched for so many lives of an answer: until then the batch still fills, and
- * the answers that have finished are the short ones. Within these bounds, seconds.
+ * Staying costs what a better split is believed to gain, second by second; a change is made once that has come to as
+ * much as a change costs: all requests of this many seconds (a ski rental). A gain of 30 points is taken at the first
+ * sight, one of 1 point after ten seconds, and what chance shows for one window is forgotten in the next.
  */
-const LIVES = 2.5;
-const LEAST_LEARNT_S = 10;
-const ENOUGH_LEARNT_S = 45;
-/** Unless the gain is such that no likely error undoes it. */
-const BLATANT_GAIN = 0.3;
+const CHANGE_COST_S = 0.1;
+/** Each move raises that cost by as much again, less as it ages: a first guess may be mended once it was measured. */
+const PRICE_TAU_MS = 150_000;
+/** Gains under the least worth a change count as a loss; that least grows this many times while a load stays steady. */
+const STEADY_PRICE = 6;
+const STEADY_S = 300;
+/** One window tells no more than this much regret, however long it was. */
+const LONGEST_SIGHT_S = 60;
 
 /** Splits that a decision's row shows. */
 const SHOWN = 8;
@@ -54,20 +51,28 @@ export function searchPolicy(
   const ranked = weigh(snapshot, model);
   const best = ranked[0] ?? now;
   const gain = gainOf(best, now);
-  const price = priceOf(snapshot, params, model, nowMs);
-  const worthIt = gain >= price && !sameSplit(best.split, now.split) && isIdentified(now);
-  const found = worthIt ? model.memory.found + 1 : 0;
-  const agreed = worthIt && (isLeftOut(params, "patience") || isAgreed(found, gain - price, now, model));
+  const least = leastGain(params, model);
+  const better = !sameSplit(best.split, now.split) && isIdentified(now);
+  const worthIt = better && gain >= least;
+  const regret = regretAfter(snapshot, model, (better ? gain : 0) - least);
+  const moves =
+    worthIt && (isLeftOut(params, "patience") || regret >= changeCost(snapshot, params, model, nowMs));
   const forSplit: PolicyOutcome = {
-    reason: agreed ? "BETTER_SPLIT" : worthIt ? "WATCHING" : holdReason(gain, now, best),
-    wanted: { split: agreed ? best.split : now.split, kvQuotaPct: snapshot.current.kvQuotaPct },
-    candidates: shown(ranked, now, agreed ? best : now, { snapshot, model }),
-    why: sentence(now, best, gain, price, worthIt && !agreed),
+    reason: moves ? "BETTER_SPLIT" : worthIt ? "WATCHING" : holdReason(gain, now, best),
+    wanted: { split: moves ? best.split : now.split, kvQuotaPct: snapshot.current.kvQuotaPct },
+    candidates: shown(ranked, now, moves ? best : now, { snapshot, model }),
+    why: sentence(now, best, { gain, least, watching: worthIt && !moves }),
   };
   return {
-    outcome: params.moveKvQuota ? withQuota(forSplit, agreed, snapshot, model, now) : forSplit,
-    memory: { ...model.memory, found: agreed ? 0 : found },
+    outcome: params.moveKvQuota ? withQuota(forSplit, moves, snapshot, model, now) : forSplit,
+    memory: { ...model.memory, regret: moves ? 0 : regret },
   };
+}
+
+/** `net`: what a better split is believed to gain beyond the least that is worth a change. */
+function regretAfter(snapshot: Snapshot, model: SearchModel, net: number): number {
+  const sightS = Math.min(LONGEST_SIGHT_S, (snapshot.latest?.durationMs ?? 0) / 1000);
+  return Math.min(MOST_REGRET, Math.max(0, model.memory.regret + net * sightS));
 }
 
 function isLeftOut(params: SearchParams, part: SearchPart): boolean {
@@ -86,9 +91,7 @@ const BLIND_PRICE = 5;
 function retreatOf(snapshot: Snapshot, model: SearchModel): PolicyOutcome | null {
   const { steadyS } = model.memory.demand;
   if (model.memory.told || steadyS >= BLIND_STEADY_S) return null;
-  // Where caps may not overlap, open is a half for each.
-  const cap = Math.min(snapshot.limits.maxSmPct, snapshot.limits.maxSumPct / 2);
-  const open = nearestSplit({ prefillSmPct: cap, decodeSmPct: cap }, snapshot.limits);
+  const open = openSplit(snapshot.limits);
   const { split, kvQuotaPct } = snapshot.current;
   const why = `The engine does not tell what its workers do, and this load is ${tidy(Math.round(steadyS))} s old`;
   const moves = !sameSplit(open, split) && model.memory.learntS > BLIND_STEADY_S;
@@ -105,12 +108,6 @@ const IDENTIFIED_SD = 0.5;
 
 function isIdentified(now: Prospect): boolean {
   return now.prefillDoubt < IDENTIFIED_SD && now.decodeDoubt < IDENTIFIED_SD;
-}
-
-/** Seen for long enough, unless blatant; and twice in a row, unless waiting costs more. */
-function isAgreed(found: number, net: number, now: Prospect, model: SearchModel): boolean {
-  const known = model.memory.learntS >= neededS(now, model) || net >= BLATANT_GAIN;
-  return known && (found >= AGREEING || net >= URGENT_GAIN);
 }
 
 function withQuota(
@@ -132,23 +129,18 @@ function withQuota(
   };
 }
 
-function neededS(now: Prospect, model: SearchModel): number {
-  const lifeS = (model.demand.outputMean * now.state.stepMs) / 1000;
-  return Math.min(ENOUGH_LEARNT_S, Math.max(LEAST_LEARNT_S, LIVES * lifeS));
-}
-
 /** What is gained in the mean, less a part of how far that mean may be off. */
 const RISK = 0.15;
 
 function gainOf(best: Prospect, now: Prospect): number {
-  const gains = best.shares.map((share, i) => share - (now.shares[i] ?? 0));
+  const gains = best.scores.map((score, i) => score - (now.scores[i] ?? 0));
   const mean = meanOf(gains);
   return mean - RISK * Math.sqrt(meanOf(gains.map((gain) => (gain - mean) ** 2)));
 }
 
 /** Of the coarse net, and of the neighbours of its best, so many are weighed in full. */
-const COARSE = 5;
-const FINE = 2;
+const COARSE = 3;
+const FINE = 1;
 
 /** Promises that differ by less than this are alike: the nearer split is then the better known one. */
 const ALIKE_SHARE = 0.005;
@@ -157,7 +149,7 @@ const ALIKE_SHARE = 0.005;
 function weigh(snapshot: Snapshot, model: SearchModel): Prospect[] {
   const { limits, current } = snapshot;
   const byPromise = (a: Sketch, b: Sketch) =>
-    Math.round(b.share / ALIKE_SHARE) - Math.round(a.share / ALIKE_SHARE) ||
+    Math.round(b.score / ALIKE_SHARE) - Math.round(a.score / ALIKE_SHARE) ||
     distance(a.split, current.split) - distance(b.split, current.split);
   const best = (splits: readonly Split[], most: number) =>
     splits
@@ -165,7 +157,10 @@ function weigh(snapshot: Snapshot, model: SearchModel): Prospect[] {
       .sort(byPromise)
       .slice(0, most)
       .map(({ split }) => model.prospectOf(split));
-  const coarse = best(candidateSplits(limits), COARSE).sort(byPromise);
+  // The open caps are always weighed: what the sketches pass over must not be worse than doing nothing.
+  const coarse = [...best(candidateSplits(limits), COARSE), model.prospectOf(openSplit(limits))].sort(
+    byPromise,
+  );
   const first = coarse[0];
   const fine = first === undefined ? [] : best(neighbours(first.split, limits), FINE);
   const others = fine.filter(({ split }) => !coarse.some((known) => sameSplit(known.split, split)));
@@ -177,14 +172,23 @@ function distance(a: Split, b: Split): number {
   return Math.max(Math.abs(a.prefillSmPct - b.prefillSmPct), Math.abs(a.decodeSmPct - b.decodeSmPct));
 }
 
-function priceOf(snapshot: Snapshot, params: SearchParams, model: SearchModel, nowMs: number): number {
+/** The least that a change must promise, as a share of requests. */
+function leastGain(params: SearchParams, model: SearchModel): number {
+  const { told, demand } = model.memory;
+  const steady = isLeftOut(params, "price")
+    ? 0
+    : (1 - model.demand.drifting) * Math.min(1, demand.steadyS / STEADY_S);
+  return params.minGainShare * (told ? 1 : BLIND_PRICE) * (1 + STEADY_PRICE * steady);
+}
+
+/** Share-seconds of requests that a change must have missed before it is made. */
+function changeCost(snapshot: Snapshot, params: SearchParams, model: SearchModel, nowMs: number): number {
   const steadySinceMs = nowMs - 1000 * model.memory.demand.steadyS;
   let recent = 0;
   for (const { atMs } of snapshot.recentMoves) {
     if (atMs >= steadySinceMs) recent += Math.exp(-(nowMs - atMs) / PRICE_TAU_MS);
   }
-  const blind = model.memory.told ? 1 : BLIND_PRICE;
-  return params.minGainShare * blind * (1 + (isLeftOut(params, "price") ? 0 : recent));
+  return CHANGE_COST_S * (1 + (isLeftOut(params, "price") ? 0 : recent));
 }
 
 function holdReason(gain: number, now: Prospect, best: Prospect): HoldReason {
@@ -194,13 +198,20 @@ function holdReason(gain: number, now: Prospect, best: Prospect): HoldReason {
   return unsure && now.share < 0.9 ? "CANNOT_TELL" : "NOT_WORTH_IT";
 }
 
-function sentence(now: Prospect, best: Prospect, gain: number, price: number, watching: boolean): string {
+interface Weighed {
+  readonly gain: number;
+  readonly least: number;
+  readonly watching: boolean;
+}
+
+function sentence(now: Prospect, best: Prospect, { gain, least, watching }: Weighed): string {
   const here = `${percent(now.share)} of requests are expected within both bounds as it is`;
   if (gain <= 0 || sameSplit(now.split, best.split)) return `${here}, and no split promises more`;
   const { prefillSmPct, decodeSmPct } = best.split;
-  const there = `${tidy(prefillSmPct)}/${tidy(decodeSmPct)} promises ${percent(best.share)}`;
-  if (watching) return `${here}; ${there}, which is watched a little longer before it is believed`;
-  return `${here}; ${there}, and a change must gain ${points(price)} where ${points(gain)} are to be expected`;
+  const sooner = best.share - now.share < gain / 2 ? ", and gets out of it sooner" : "";
+  const there = `${tidy(prefillSmPct)}/${tidy(decodeSmPct)} promises ${percent(best.share)}${sooner}`;
+  if (watching) return `${here}; ${there}, which is watched until staying has cost as much as a change`;
+  return `${here}; ${there}, and a change must gain ${points(least)} where ${points(gain)} are to be expected`;
 }
 
 function points(share: number): string {

@@ -10,7 +10,7 @@ import type { World } from "@fulcrum/evaluation/world.js";
 export function reportJson(results: Results, world: World, targets: readonly TargetLine[]): string {
   const highest = results.scenarios("highest").flatMap((scenario) =>
     results.contenders("highest").map((contender) => {
-      const fractions = results.highest(scenario, contender);
+      const fractions = [...results.highest(scenario, contender).values()];
       const rates = fractions.map((fraction) => world.meanPerS(scenarioOf(scenario), fraction));
       return { workload: scenario, contender, ratePerS: spread(rates) };
     }),
@@ -54,8 +54,10 @@ function cellsOf(results: Results, world: World): readonly object[] {
     const head = { section, variant, workload: setting.scenario, fraction: setting.fraction, ratePerS };
     if (result.type === "lane") put({ ...head, contender }, result.lane);
     if (result.type === "bounds") {
-      put({ ...head, contender: "best fixed" }, result.bounds.best);
-      put({ ...head, contender: "oracle" }, result.bounds.oracle);
+      const { best, firstDecision, oracle } = result.bounds;
+      put({ ...head, contender: "best fixed" }, best);
+      if (firstDecision !== null) put({ ...head, contender: "known at first decision" }, firstDecision);
+      put({ ...head, contender: "oracle" }, oracle);
     }
   }
   return [...groups.values()].map(({ head, lanes }) => ({ ...head, ...summaryOf(lanes) }));

@@ -80,6 +80,49 @@ describe("the report", () => {
   });
 });
 
+describe("the bounds in the report", () => {
+  const times = { plant: {}, intervalMs: 5_000, prepareMs: 2_000 };
+  const setting = { ...times, scenario: "documents-tight", fraction: 0.85, seed: 1 };
+  const bounds = runJob(world, { type: "bounds", setting });
+  const highest = (contender: string, seed: number, fraction: number): Row => ({
+    section: "highest",
+    variant: "",
+    contender,
+    setting: { ...setting, fraction: 0, seed },
+    result: { type: "highest", fraction },
+  });
+  const open = [0.5, 0.6, 0.8].map((fraction, i) => highest("100/100", i + 1, fraction));
+  const bounded = new Results([
+    ...rows,
+    { section: "grid", variant: "", contender: "", setting, result: bounds },
+    ...open,
+    highest("oracle", 3, 1),
+    highest("oracle", 2, 0.9),
+  ]);
+  const text = reportOf(bounded);
+  const cellsOf = (line: RegExp) => (line.exec(text)?.[0] ?? "").split("|").map((cell) => cell.trim());
+
+  it("have the split that is known at the first decision between the best fixed one and the oracle", () => {
+    const head = cellsOf(/^\| workload .* search \/ oracle \|$/m);
+    const cells = cellsOf(/^\| documents-tight .*\d\.\d{3} \|$/m);
+    const of = (title: string) => cells[head.indexOf(title)];
+    if (bounds.type !== "bounds") throw new Error("wrong kind of result");
+    const { best, firstDecision, oracle } = bounds.bounds;
+    const percent = (share = Number.NaN) => (100 * share).toFixed(1);
+    expect(of("best fixed")).toBe(percent(best.bothOk));
+    expect(of("known at first decision")).toBe(percent(firstDecision?.bothOk));
+    expect(of("oracle")).toBe(percent(oracle.bothOk));
+    expect(text).toContain("_Known at first decision_");
+    expect(reportJson(bounded, world, [])).toContain('"contender":"known at first decision"');
+  });
+
+  it("have the oracle's highest rate over (100,100) by seed, though it ran fewer", () => {
+    // 1 / 0.8 and 0.9 / 0.6; paired in the order of the rows it would be 2 and 1.5.
+    expect(cellsOf(/^\| oracle .* 1\.\d{3} \|$/m).at(-2)).toBe("1.375");
+    expect(text).toContain("The oracle ran on seeds 3, 2.");
+  });
+});
+
 describe("the plan of everything", () => {
   it("runs no workload that there is no data for, and no seed beyond those asked for", () => {
     const names = new Set(planned.map(({ job }) => job.setting.scenario));
@@ -91,6 +134,17 @@ describe("the plan of everything", () => {
   it("measures every section of the report", () => {
     const sections = new Set(planned.map(({ section }) => section));
     expect([...sections].sort()).toEqual(["ablation", "grid", "highest", "long", "sensitivity", "shares"]);
+  });
+
+  it("bisects the oracle's rate on three seeds of each workload that a highest rate is asked of", () => {
+    const all = allRuns({ intervalMs: 5_000, prepareMs: 2_000 }, 5, (scenario) => world.has(scenario));
+    const runs = all.filter(({ job }) => job.type === "highest-bound");
+    const places = runs.map(({ job }) => `${job.setting.scenario} ${job.setting.seed}`);
+    const wanted = ["chat-tight", "documents-tight"].flatMap((name) => [1, 2, 3].map((n) => `${name} ${n}`));
+    expect(places).toEqual(wanted);
+    expect(runs.every(({ section, contender }) => section === "highest" && contender === "oracle")).toBe(
+      true,
+    );
   });
 
   it("names no run twice: the later would hide the earlier", () => {
