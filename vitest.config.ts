@@ -17,6 +17,8 @@ export default defineConfig({
           sequence: { groupOrder: 1 },
           include: ["libs/*/src/**/*.test.ts", "apps/*/src/**/*.test.ts", "test/tidy/**/*.test.ts"],
           exclude: ["**/*.pg.test.ts", "**/*.process.test.ts", "**/node_modules/**"],
+          // Some simulate hours: on a machine that is busy with other work the usual 5 s are not enough.
+          testTimeout: 60_000,
         },
       },
       {

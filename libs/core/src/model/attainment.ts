@@ -11,7 +11,8 @@ const SETTLED = 0.97;
 /**
  * Share of arrivals whose first token comes within the bound: own iteration, plus a wait that is exponential
  * given that there is one, plus what a backlog (ms of prefill work, beyond what is usual) adds while it drains or,
- * past saturation, grows. `waitFactor` multiplies the mean wait: what was learnt of the model's error. One share if all of that is settled, else one for each of INSTANTS_MS.
+ * past saturation, grows. `waitFactor` multiplies the mean wait: what was learnt of the model's error. One share if
+ * all of that is settled, else one for each of INSTANTS_MS.
  */
 export function ttftShares(
   state: OperatingState,
@@ -21,37 +22,44 @@ export function ttftShares(
   waitFactor: number,
 ): readonly number[] {
   const { boundMs } = slo.ttft;
-  if (backlogMs <= 0 && state.utilisation < SETTLED) return [promptShare(state, demand, boundMs, waitFactor)];
+  const within = withinBound(state, demand, waitFactor);
+  if (backlogMs <= 0 && state.utilisation < SETTLED) return [within(boundMs)];
   return INSTANTS_MS.map((atMs) => {
     const extraMs = Math.max(0, backlogMs + (state.utilisation - 1) * atMs);
-    return promptShare(state, demand, boundMs - extraMs, waitFactor);
+    return within(boundMs - extraMs);
   });
 }
 
-function promptShare(state: OperatingState, demand: Demand, boundMs: number, waitFactor: number): number {
-  if (boundMs <= 0) return 0;
+/** The share of prompts whose first token comes within a bound, as a function of the bound; no backlog. */
+export function withinBound(
+  state: OperatingState,
+  demand: Demand,
+  waitFactor: number,
+): (boundMs: number) => number {
   const { prefill, queueing } = state;
-  let meanMs = 0;
   const eachMs = prefill.firstMs * demand.promptMean + prefill.secondMs * demand.promptMeanSq;
   // Who arrives in a long iteration shares the next one with all others that arrived in it.
   const joining = 1 + (demand.ratePerS / 1000) * eachMs;
+  let meanMs = 0;
   const iterations = demand.prompts.map(({ tokens, share }): Iteration => {
     const ms = prefill.constMs + tokens * (prefill.firstMs + prefill.secondMs * tokens);
     meanMs += share * ms;
     return { ms, share };
   });
   const waitMs = Math.max(0.01, state.waitMs);
-  let within = 0;
-  for (const { ms, share } of iterations) {
-    const leftMs = (boundMs - ms) / waitFactor;
-    // Prompts ascend: those after this one are late too.
-    if (leftMs <= 0) break;
-    const queue = queueing > 0 ? Math.exp(-leftMs / waitMs) : 0;
-    const rest = queueing < 1 ? restMs(iterations, leftMs, joining) / meanMs : 0;
-    const late = (1 - queueing) * rest + queueing * queue;
-    within += share * (1 - state.prefillBusy * Math.min(1, late));
-  }
-  return within;
+  return (boundMs) => {
+    let within = 0;
+    for (const { ms, share } of iterations) {
+      const leftMs = (boundMs - ms) / waitFactor;
+      // Prompts ascend: those after this one are late too.
+      if (leftMs <= 0) break;
+      const queue = queueing > 0 ? Math.exp(-leftMs / waitMs) : 0;
+      const rest = queueing < 1 ? restMs(iterations, leftMs, joining) / meanMs : 0;
+      const late = (1 - queueing) * rest + queueing * queue;
+      within += share * (1 - state.prefillBusy * Math.min(1, late));
+    }
+    return within;
+  };
 }
 
 /** One that a prompt of a class is in: its time, and the class's share of all prompts. */

@@ -1,5 +1,5 @@
 /** What a prospect means in milliseconds, for the decision's row and the operator's eyes. */
-import { ttftShares } from "../model/attainment.js";
+import { withinBound } from "../model/attainment.js";
 import { upperQuantile } from "../model/normal.js";
 import type { Ground, Prospect } from "./search-prospect.js";
 
@@ -14,10 +14,8 @@ export function latenciesAt({ state }: Prospect, ground: Ground): Latencies {
   const spread = Math.hypot(memory.tpotSpread, state.stepFluctuation);
   const deviate = upperQuantile(1 - slo.tpot.percentile);
   const settledMs = (state.tpotMs[0] ?? state.stepMs) * Math.exp(memory.tpotBias);
-  const waitFactor = Math.exp(memory.waitBias);
-  const reaches = (boundMs: number) =>
-    (ttftShares(state, demand, { ...slo, ttft: { ...slo.ttft, boundMs } }, 0, waitFactor)[0] ?? 0) >=
-    slo.ttft.percentile;
+  const within = withinBound(state, demand, Math.exp(memory.waitBias));
+  const reaches = (boundMs: number) => within(boundMs) >= slo.ttft.percentile;
   return {
     ttftMs: state.utilisation >= 1 ? null : bisect(reaches),
     tpotMs: settledMs * Math.exp(deviate * spread),

@@ -32,15 +32,17 @@ export interface SummariseOptions {
 
 /** The signal of one instance at `nowMs`. Order, gaps, overlaps and repeats of the windows do not matter. */
 export function summarise(windows: readonly Window[], options: SummariseOptions, nowMs: number): Signal {
-  const recent = recentWindows(windows, options.lookbackMs, nowMs);
-  const newestOfAll = recent[0];
-  if (newestOfAll === undefined) return emptySignal("missing");
-
+  let newestAtMs: number | null = null;
   const since = options.sinceMs ?? -Infinity;
-  const usable = recent.filter((w) => w.generation === options.currentGeneration && w.startAtMs >= since);
-  const folded = takeEnough(usable, options.guards.minSamples * ENOUGH_FACTOR);
-  const signal = fold(folded);
-  if (nowMs - newestOfAll.endAtMs > options.guards.staleAfterMs) return { ...signal, freshness: "stale" };
+  function* usable(): Generator<Window> {
+    for (const window of believable(windows, nowMs - options.lookbackMs, nowMs)) {
+      newestAtMs ??= window.endAtMs;
+      if (window.generation === options.currentGeneration && window.startAtMs >= since) yield window;
+    }
+  }
+  const signal = fold(takeEnough(usable(), options.guards.minSamples * ENOUGH_FACTOR));
+  if (newestAtMs === null) return emptySignal("missing");
+  if (nowMs - newestAtMs > options.guards.staleAfterMs) return { ...signal, freshness: "stale" };
 
   const thin =
     signal.ttft === null ||
@@ -60,11 +62,10 @@ export function latestSignal(
   options: Pick<SummariseOptions, "lookbackMs">,
   nowMs: number,
 ): LatestSignal | null {
-  const recent = recentWindows(windows, options.lookbackMs, nowMs);
-  const fresh = recent.filter((w) => w.endAtMs > afterMs && w.startAtMs >= afterMs - CLOCK_SLACK_MS);
-  const newest = fresh[0];
+  const later = windows.filter((w) => w.endAtMs > afterMs && w.startAtMs >= afterMs - CLOCK_SLACK_MS);
+  const folded = takeEnough(believable(later, nowMs - options.lookbackMs, nowMs), Infinity);
+  const newest = folded[0];
   if (newest === undefined) return null;
-  const folded = takeEnough(fresh, Infinity);
   const generation = folded.every((w) => w.generation === newest.generation) ? newest.generation : null;
   return { ...fold(folded), freshness: "fresh", generation };
 }
@@ -91,28 +92,29 @@ export function emptySignal(freshness: Freshness): Signal {
   };
 }
 
-/** Believable windows within the lookback, each sequence number once, newest first. */
-function recentWindows(windows: readonly Window[], lookbackMs: number, nowMs: number): Window[] {
+/**
+ * Believable windows that ended at or after `fromMs`, each sequence number once, newest first. A window is looked
+ * at only when it is asked for: of two minutes of one-second windows a busy instance needs a few.
+ */
+function* believable(windows: readonly Window[], fromMs: number, nowMs: number): Generator<Window> {
   const seen = new Set<number>();
-  const recent: Window[] = [];
   const newestFirst = windows
-    .filter((window) => window.endAtMs >= nowMs - lookbackMs)
+    .filter((window) => window.endAtMs >= fromMs)
     .sort((a, b) => b.endAtMs - a.endAtMs || b.seq - a.seq);
   for (const window of newestFirst.slice(0, MAX_SCANNED_WINDOWS)) {
     if (seen.has(window.seq) || checkWindow(window, nowMs) !== null) continue;
     seen.add(window.seq);
-    recent.push(window);
+    yield window;
   }
-  return recent;
 }
 
-function takeEnough(newestFirst: readonly Window[], enough: number): Window[] {
-  const newest = newestFirst[0];
-  if (newest === undefined) return [];
+function takeEnough(newestFirst: Iterable<Window>, enough: number): Window[] {
+  let newest: Window | null = null;
   const taken: Window[] = [];
   let ttftSamples = 0;
   let tpotSamples = 0;
   for (const window of newestFirst) {
+    newest ??= window;
     // An engine that came back with other buckets: only the new ones can be added up.
     if (!sameBounds(window.ttft, newest.ttft) || !sameBounds(window.tpot, newest.tpot)) continue;
     taken.push(window);
