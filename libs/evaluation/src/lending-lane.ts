@@ -1,11 +1,11 @@
 import type { SloTarget } from "@fulcrum/core/nouns.js";
 import {
-  expectedNeedTokens,
   lendKv,
   type KvBorrower,
   type KvDemand,
   type LendingParams,
 } from "@fulcrum/core/policy/kv-lending.js";
+import { withCallableLoans } from "@fulcrum/core/policy/kv-loans.js";
 import { createInstance, type Instance } from "@fulcrum/simulator/instance.js";
 import type { SimEvent, SimRequest } from "@fulcrum/simulator/job.js";
 import type { Profile } from "@fulcrum/simulator/profile.js";
@@ -127,16 +127,9 @@ class LendingLane {
   }
 }
 
-/** Deviations above its mean need that a member may call back of its equal share. */
-const CALL_DEVIATIONS = 1;
-
 /**
  * Tokens of each pool, or null to leave them. Models differ in what a token takes, so lendKv is asked in tokens of
  * the smallest: n of a model with r times its bytes are r x n of them, and cost 1/r each to compute again.
- *
- * Loans can be called. A member's floor is its equal share as far as it needs that, and what it uses beyond its equal
- * share does not count as its own: it gives that back as its blocks come free. Without this a load that outgrows the
- * device keeps all it ever got, and the others, whom equal shares would have served, starve beside it.
  */
 function decideShares(
   seats: readonly Seat[],
@@ -154,31 +147,21 @@ function decideShares(
   const borrowers = seats.map((seat, i): KvBorrower => {
     const demand = demands[i];
     if (demand === undefined) throw new Error("a member has no demand");
-    return borrowerOf(seat, inUnits(demand, ratios[i] ?? 1), ratios[i] ?? 1, equalTokens);
+    return withCallableLoans(borrowerOf(seat, demand, ratios[i] ?? 1), equalTokens);
   });
   const plan = lendKv({ totalTokens, blockTokens, borrowers }, params);
   if (plan.steps.length === 0) return null;
   return plan.shares.map(({ shareTokens }, i) => Math.floor(shareTokens / (ratios[i] ?? 1)));
 }
 
-function borrowerOf(
-  { member, instance }: Seat,
-  demand: KvDemand,
-  ratio: number,
-  equalTokens: number,
-): KvBorrower {
+function borrowerOf({ member, instance }: Seat, demand: KvDemand, ratio: number): KvBorrower {
   const state = instance.state();
-  const allUsedTokens = state.kvUsedTokens * ratio;
-  const usedTokens = Math.min(allUsedTokens, equalTokens);
-  const needTokens =
-    expectedNeedTokens({ usedTokens: allUsedTokens, demand }) +
-    CALL_DEVIATIONS * Math.sqrt(demand.varianceTokensSq);
   return {
     instance: member.name,
     shareTokens: state.kvTotalTokens * ratio,
-    usedTokens,
-    floorTokens: Math.max(member.floorTokens * ratio, Math.min(equalTokens, needTokens)),
-    demand: { ...demand, growthTokens: demand.growthTokens + allUsedTokens - usedTokens },
+    usedTokens: state.kvUsedTokens * ratio,
+    floorTokens: member.floorTokens * ratio,
+    demand: inUnits(demand, ratio),
   };
 }
 

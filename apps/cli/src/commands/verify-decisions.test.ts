@@ -2,7 +2,7 @@ import { decide } from "@fulcrum/core/decide.js";
 import { DEFAULT_FEEDBACK, DEFAULT_GUARDS } from "@fulcrum/core/defaults.js";
 import { SAMPLE_NOW_MS, sampleSnapshot } from "@fulcrum/core/fixtures.js";
 import { expect, it } from "vitest";
-import { redecided } from "./verify-decisions.js";
+import { otherVersionOf, redecided } from "./verify-decisions.js";
 
 const snapshot = sampleSnapshot();
 const policyConfig = { name: "feedback", params: DEFAULT_FEEDBACK } as const;
@@ -27,4 +27,11 @@ it("names what differs when the stored decision was altered", () => {
 it("notices altered inputs", () => {
   const altered = { ...row, snapshot: { ...snapshot, hold: { pinned: null, frozen: true } } };
   expect(redecided(altered).join("\n")).toContain('again "FROZEN"');
+});
+
+it("tells a row that another version of the policy made from one that was altered", () => {
+  expect(otherVersionOf(row.decision)).toBeNull();
+  const version = decision.policy.version + 1;
+  const later = { ...(row.decision as object), policy: { name: "feedback", version } };
+  expect(otherVersionOf(later)).toEqual({ policy: "feedback", version, here: decision.policy.version });
 });

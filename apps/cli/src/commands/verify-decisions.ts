@@ -1,5 +1,6 @@
-import type { GuardConfig, PolicyConfig, Snapshot } from "@fulcrum/core/decision.js";
+import type { Decision, GuardConfig, PolicyConfig, Snapshot } from "@fulcrum/core/decision.js";
 import { decide } from "@fulcrum/core/decide.js";
+import { POLICY_VERSIONS } from "@fulcrum/core/defaults.js";
 import type { ApiClient } from "../api/client.js";
 import { everyItem } from "../api/pages.js";
 import { differences } from "../text/json-difference.js";
@@ -13,6 +14,11 @@ const MOST_KEPT = 1_000;
 
 export interface VerifyReport {
   readonly checked: number;
+  /**
+   * Rows that another version of their policy made: it may answer otherwise, and so is not asked. They stand as they
+   * are; the release that has that version checks them.
+   */
+  readonly otherVersions: readonly (OtherVersion & { readonly decisions: number })[];
   readonly different: readonly {
     readonly id: string;
     readonly instance: string;
@@ -22,19 +28,32 @@ export interface VerifyReport {
   }[];
 }
 
+export interface OtherVersion {
+  readonly policy: string;
+  readonly version: number;
+  /** The version that this build has. */
+  readonly here: number;
+}
+
 /** Runs decide() again on the inputs of every stored decision and compares what it answers with the row. */
 export async function verifyDecisions(
   api: ApiClient,
   filter: { readonly pool?: string; readonly instance?: string },
 ): Promise<VerifyReport> {
   const different: VerifyReport["different"][number][] = [];
+  const others = new Map<string, VerifyReport["otherVersions"][number]>();
   let checked = 0;
   let batch: string[] = [];
   const flush = async () => {
     const results = await Promise.all(batch.map((id) => verifyOne(api, id)));
-    checked += results.length;
     for (const result of results) {
-      if (result.differences.length > 0 && different.length < MOST_KEPT) different.push(result);
+      if (result.madeBy !== null) {
+        const key = `${result.madeBy.policy} ${result.madeBy.version}`;
+        others.set(key, { ...result.madeBy, decisions: (others.get(key)?.decisions ?? 0) + 1 });
+        continue;
+      }
+      checked += 1;
+      if (result.differences.length > 0 && different.length < MOST_KEPT) different.push(result.row);
     }
     batch = [];
   };
@@ -43,12 +62,24 @@ export async function verifyDecisions(
     if (batch.length >= PARALLEL) await flush();
   }
   await flush();
-  return { checked, different };
+  return { checked, otherVersions: [...others.values()], different };
 }
 
 async function verifyOne(api: ApiClient, id: string) {
   const { body: row } = await api.call("getDecision", { params: { id } });
-  return { id, instance: row.instance, at: row.at, differences: redecided(row) };
+  const madeBy = otherVersionOf(row.decision);
+  const differences = madeBy === null ? redecided(row) : [];
+  return { madeBy, differences, row: { id, instance: row.instance, at: row.at, differences } };
+}
+
+/** The policy and version that made a decision, when this build has another version of it; else null. */
+export function otherVersionOf(decision: unknown): OtherVersion | null {
+  const { policy } = decision as Partial<Decision>;
+  if (policy === undefined) return null;
+  const { name, version } = policy;
+  const known: Readonly<Record<string, number>> = POLICY_VERSIONS;
+  const here = known[name];
+  return here === undefined || here === version ? null : { policy: name, version, here };
 }
 
 /** Where decide() now differs from what the row says; empty when it answers the same. */
