@@ -175,3 +175,17 @@ test("an engine that never takes what is asked is asked again, and hundreds of m
     expect(decision).toMatchObject({ kind: "move", allocation: target });
   }
 });
+
+describe("a clock that goes back", () => {
+  test("is a new beginning: it decides at once again, and moves when the load asks for it", () => {
+    const loop = loopOf();
+    const before = new Bench(loop);
+    before.untilMove(LONG_PROMPTS);
+    for (let i = 0; i < 40; i++) before.tick(LIGHT_CHAT);
+    // Its engine's clock begins anew, more than two minutes before.
+    const again = new Bench(loop);
+    expect(again.tick(LIGHT_CHAT).decision.reason).not.toBe("MAD_SIGNAL");
+    expect(again.nowMs).toBeLessThan(before.nowMs - 120_000);
+    expect(again.untilMove(LONG_PROMPTS).allocation.split).not.toEqual(OPEN.split);
+  });
+});

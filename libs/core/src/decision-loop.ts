@@ -53,6 +53,7 @@ export class DecisionLoop {
   #state: PolicyState | null = null;
   #seq = 0;
   #asked: Allocation;
+  #newestMs = -Infinity;
 
   constructor(options: LoopOptions) {
     const { controlIntervalMs, guards } = options;
@@ -78,9 +79,22 @@ export class DecisionLoop {
 
   observe(measured: Measured): LoopAnswer {
     const nowMs = measured.window.endAtMs;
+    if (nowMs < this.#newestMs - this.#lookbackMs) this.#forget();
+    this.#newestMs = nowMs;
     const lastChangeMs = latest(measured.lastSwitchMs, this.#askedAtMs);
     const fault = this.#keep(measured, lastChangeMs, nowMs);
     return { decision: this.#decide(this.#snapshot(measured, lastChangeMs, nowMs), nowMs), fault };
+  }
+
+  /**
+   * The clock went back by more than the lookback: it was set, or another run began. What was seen and asked on the
+   * old clock lies in the future of the new one, and nothing could be compared with it until time has caught up.
+   */
+  #forget(): void {
+    this.#windows.length = 0;
+    this.#moves.length = 0;
+    this.#askedAtMs = null;
+    this.#state = null;
   }
 
   #keep(measured: Measured, lastChangeMs: number | null, nowMs: number): WindowFault | null {

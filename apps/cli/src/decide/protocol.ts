@@ -74,7 +74,8 @@ export function parseLine(text: string): Record<string, unknown> {
 /** Throws LineError when the SLO, or the histogram bounds, cannot be used. */
 export function readHello(line: Record<string, unknown>): Hello {
   const slo = readSlo(line.slo);
-  if (slo === null) throw new LineError("hello.slo must hold ttftS, tpotS (above 0) and percentile (0..1)");
+  if (slo === null)
+    throw new LineError("hello.slo must hold ttftS, tpotS (above 0) and percentile (above 0, at most 1)");
   const limits = record(line.limits);
   const quota = Array.isArray(limits.kvPrefillQuotaPct) ? limits.kvPrefillQuotaPct : [];
   const maxSmPct = number(limits.maxSmPct, 100);
@@ -163,11 +164,15 @@ function readAllocation(value: unknown): Partial<AllocationFields> {
   return { ...known("prefillSmPct"), ...known("decodeSmPct"), ...known("kvPrefillQuotaPct") };
 }
 
+const HIGHEST_PERCENTILE = 0.999;
+
 function readSlo(value: unknown): SloTarget | null {
   const slo = record(value);
   const ttftS = finiteOrNull(slo.ttftS);
   const tpotS = finiteOrNull(slo.tpotS);
-  const percentile = number(slo.percentile, 0.9);
+  const asked = number(slo.percentile, 0.9);
+  // Every request: no finite sample tells more than this, and a model of chance promises nobody all.
+  const percentile = asked === 1 ? HIGHEST_PERCENTILE : asked;
   if (ttftS === null || tpotS === null || ttftS <= 0 || tpotS <= 0) return null;
   if (!(percentile > 0 && percentile < 1)) return null;
   return {

@@ -61,6 +61,15 @@ describe("classes of prompts", () => {
     );
   });
 
+  test("keep their spread where one mad length was seen among them", () => {
+    const classes = promptClasses(500, 2 * 500 ** 2, 1e9);
+    expect(classes.length).toBeGreaterThan(5);
+    expect(sumOf(classes, ({ tokens, share }) => tokens * share)).toBeCloseTo(500, 0);
+    expect(Math.sqrt(sumOf(classes, ({ tokens, share }) => share * (tokens - 500) ** 2))).toBeGreaterThan(
+      350,
+    );
+  });
+
   test("of one length are one class", () => {
     expect(promptClasses(2_000, 2_000 ** 2, 2_000)).toEqual([{ tokens: 2_000, share: 1 }]);
     expect(promptClasses(2_000, 2_000 ** 2, 4_000)).toEqual([{ tokens: 2_000, share: 1 }]);

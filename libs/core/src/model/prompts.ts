@@ -10,7 +10,9 @@ export interface PromptClass {
 /** Edges of the classes as shares of the longest prompt: finer below, where most prompts are. */
 const EDGES: readonly number[] = [0, 0.05, 0.12, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1];
 
-/** Less of a deviation than this, as a share of the longest: all prompts are alike. */
+/** A prompt further out than this many standard deviations stands for no share that counts, only for a mad length. */
+const MOST_DEVIATIONS = 10;
+/** Less of a deviation than this, as a share of the mean: all prompts are alike. */
 const LEAST_SD = 0.01;
 /** The two extremes alone have the greatest variance that a mean allows; a beta distribution needs a little less. */
 const MOST_OF_VARIANCE = 0.98;
@@ -22,13 +24,11 @@ const MOST_OF_VARIANCE = 0.98;
  */
 export function promptClasses(mean: number, meanSq: number, longest: number): readonly PromptClass[] {
   if (!(longest > 0)) return lognormal(mean, meanSq);
-  const most = Math.max(longest, mean);
+  const sd = Math.sqrt(Math.max(0, meanSq - mean ** 2));
+  const most = Math.max(mean, Math.min(longest, mean + MOST_DEVIATIONS * sd));
   const centre = Math.min(0.999, mean / most);
-  const variance = Math.min(
-    MOST_OF_VARIANCE * centre * (1 - centre),
-    Math.max(0, meanSq - mean ** 2) / most ** 2,
-  );
-  if (variance < LEAST_SD ** 2 || centre >= 0.999) return [{ tokens: mean, share: 1 }];
+  const variance = Math.min(MOST_OF_VARIANCE * centre * (1 - centre), (sd / most) ** 2);
+  if (sd < LEAST_SD * mean || centre >= 0.999) return [{ tokens: mean, share: 1 }];
   const size = (centre * (1 - centre)) / variance - 1;
   const a = centre * size;
   const b = (1 - centre) * size;
