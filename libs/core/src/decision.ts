@@ -188,7 +188,8 @@ export interface PhasePrior {
 
 /**
  * Small iterations stream weights, which few SMs can do as well; large ones compute. From `small` to `large` (prompt
- * tokens or sequences) s grows by `gain` (less than 0: falls), evenly in the logarithm of the size; `sensitivity` holds in the middle.
+ * tokens or sequences) s grows by `gain` (less than 0: falls), evenly in the logarithm of the size; `sensitivity`
+ * holds in the middle.
  */
 export interface SensitivityGrowth {
   readonly small: number;

@@ -1,4 +1,5 @@
 /** What could have been reached on one lane: marks to measure policies against. */
+import { sameSplit } from "@fulcrum/core/allocation.js";
 import type { Allocation, Split } from "@fulcrum/core/nouns.js";
 import { OPEN_SPLIT, bestFixed, type FixedCase } from "./best-fixed.js";
 import { runOracle } from "./oracle.js";
@@ -73,9 +74,8 @@ function rankedFixed(given: BoundsCase): Ranked {
 
 /** The cost of not knowing the load before the first window, and of nothing else. */
 function firstDecision(given: BoundsCase, best: FixedSummary, times: ControlTimes): LaneSummary {
-  const { prefillSmPct, decodeSmPct } = best.split;
   // Whoever starts there has nothing to change.
-  if (prefillSmPct === OPEN_SPLIT.prefillSmPct && decodeSmPct === OPEN_SPLIT.decodeSmPct) return best;
+  if (sameSplit(best.split, OPEN_SPLIT)) return best;
   const lane = runLane({
     ...given.fixed,
     initial: allocationOf(OPEN_SPLIT),
@@ -106,10 +106,7 @@ function oracle(given: BoundsCase, ranked: Ranked): LaneSummary {
 
 function candidatesOf(scenario: Scenario, best: readonly Split[]): readonly Split[] {
   if (scenario.steady) return best;
-  const others = ORACLE_NET.filter(
-    (split) =>
-      !best.some((b) => b.prefillSmPct === split.prefillSmPct && b.decodeSmPct === split.decodeSmPct),
-  );
+  const others = ORACLE_NET.filter((split) => !best.some((known) => sameSplit(known, split)));
   return [...best, ...others];
 }
 

@@ -159,6 +159,15 @@ describe("the protocol", () => {
     expect(answers.slice(2).map((a) => a.reason)).toEqual(["BOTH_MET", "TTFT_MISSED"]);
   });
 
+  test("an SLO that every request must keep is taken as the highest percentile that can be told", async () => {
+    const every = { ...hello, slo: { ...hello.slo, percentile: 1 } };
+    const { answers, notes } = await drive([every, ...ideal(3)]);
+    expect(notes).toEqual([]);
+    expect(answers.at(-1)?.reason).not.toBe("MAD_SIGNAL");
+    const none = { ...hello, slo: { ...hello.slo, percentile: 1.5 } };
+    expect((await drive([none])).notes.join()).toMatch(/percentile \(above 0, at most 1\)/);
+  });
+
   test("a second hello starts afresh", async () => {
     const { answers } = await drive([hello, ...ideal(3), hello, observation({ idx: 1, count: 3 })]);
     expect(answers.at(-1)?.reason).toBe("THIN_SIGNAL");

@@ -84,7 +84,7 @@ const SETTLING_S = 40;
  * queue near saturation has good minutes and bad ones.
  */
 const WAIT_DOUBT = 150;
-/** No window moves it further: a tenth of the way to a factor of e. Good and bad news weigh alike, or it would lean. */
+/** No window moves it further: a factor of 1.35. Good and bad news weigh alike, or it would lean. */
 const MOST_WAIT_STEP = 0.3;
 /** Slopes below it tell nothing: share per unit of waitBias. */
 const TELLING_SLOPE = 0.03;

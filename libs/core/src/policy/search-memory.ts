@@ -1,6 +1,6 @@
 /** What the search policy carries from one evaluation to the next, as plain JSON of about 2 KB. */
 import type { PolicyState } from "../decision.js";
-import type { Account, DemandMemory } from "../model/demand.js";
+import type { Account, Arrived, DemandMemory } from "../model/demand.js";
 import { NO_DEMAND } from "../model/demand.js";
 import type { Gaussian } from "../model/kalman.js";
 import { GREATEST, LEAST } from "../model/plant-params.js";
@@ -117,7 +117,7 @@ function readDemand(value: unknown): DemandMemory | null {
   if (!isRecord(value)) return null;
   const slow = readNumbers<Account>(value.slow, NO_DEMAND.slow);
   const fast = readNumbers<Account>(value.fast, NO_DEMAND.fast);
-  const recent = readNumbers<Account>(value.recent, NO_DEMAND.recent);
+  const recent = readNumbers<Arrived>(value.recent, NO_DEMAND.recent);
   const { maxPromptTokens, contextPerSequence, steadyS } = value;
   if (slow === null || fast === null || recent === null) return null;
   if (!isAmount(maxPromptTokens) || !isAmount(contextPerSequence) || !isAmount(steadyS)) return null;

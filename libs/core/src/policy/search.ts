@@ -20,7 +20,7 @@ import type { Prospect, Sketch } from "./search-prospect.js";
 /**
  * Staying costs what a better split is believed to gain, second by second; a change is made once that has come to as
  * much as a change costs: all requests of this many seconds (a ski rental). A gain of 30 points is taken at the first
- * sight, one of 1 point after ten seconds, and what chance shows for one window is forgotten in the next.
+ * sight, one of 1 point under a new load after a quarter of a minute, and what chance shows for one window is forgotten in the next.
  */
 const CHANGE_COST_S = 0.1;
 /** Each move raises that cost by as much again, less as it ages: a first guess may be mended once it was measured. */

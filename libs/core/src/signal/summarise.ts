@@ -32,17 +32,19 @@ export interface SummariseOptions {
 
 /** The signal of one instance at `nowMs`. Order, gaps, overlaps and repeats of the windows do not matter. */
 export function summarise(windows: readonly Window[], options: SummariseOptions, nowMs: number): Signal {
-  let newestAtMs: number | null = null;
+  const recent = believable(windows, nowMs - options.lookbackMs, nowMs);
+  const newest = recent.next();
+  if (newest.done === true) return emptySignal("missing");
+  const newestOfAll = newest.value;
+
   const since = options.sinceMs ?? -Infinity;
+  const counts = (w: Window) => w.generation === options.currentGeneration && w.startAtMs >= since;
   function* usable(): Generator<Window> {
-    for (const window of believable(windows, nowMs - options.lookbackMs, nowMs)) {
-      newestAtMs ??= window.endAtMs;
-      if (window.generation === options.currentGeneration && window.startAtMs >= since) yield window;
-    }
+    if (counts(newestOfAll)) yield newestOfAll;
+    for (const window of recent) if (counts(window)) yield window;
   }
   const signal = fold(takeEnough(usable(), options.guards.minSamples * ENOUGH_FACTOR));
-  if (newestAtMs === null) return emptySignal("missing");
-  if (nowMs - newestAtMs > options.guards.staleAfterMs) return { ...signal, freshness: "stale" };
+  if (nowMs - newestOfAll.endAtMs > options.guards.staleAfterMs) return { ...signal, freshness: "stale" };
 
   const thin =
     signal.ttft === null ||
@@ -96,7 +98,7 @@ export function emptySignal(freshness: Freshness): Signal {
  * Believable windows that ended at or after `fromMs`, each sequence number once, newest first. A window is looked
  * at only when it is asked for: of two minutes of one-second windows a busy instance needs a few.
  */
-function* believable(windows: readonly Window[], fromMs: number, nowMs: number): Generator<Window> {
+function* believable(windows: readonly Window[], fromMs: number, nowMs: number): Generator<Window, void> {
   const seen = new Set<number>();
   const newestFirst = windows
     .filter((window) => window.endAtMs >= fromMs)
