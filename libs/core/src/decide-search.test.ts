@@ -198,6 +198,18 @@ describe("what it carries", () => {
     expect(ask(starved()).state?.values.mean).not.toEqual(during.state?.values.mean);
   });
 
+  test("where few answers finish in a window, the scatter of TPOT is learnt from those before it", () => {
+    const bounds = [20, 30, 40, 60, 80, 120];
+    const few = { ...LONG_MINUTE, tpot: { boundsMs: bounds, counts: [0, 4, 0, 0, 0, 0, 0], sumMs: 100 } };
+    const after = (counts: readonly number[], sumMs: number) => {
+      const { generation: _, ...signal } = few;
+      const lookback = { ...signal, tpot: { boundsMs: bounds, counts, sumMs } };
+      return Number(ask(starved({ latest: few, signal: lookback })).state?.values.tpotSpread);
+    };
+    const alike = after([0, 40, 0, 0, 0, 0, 0], 1_000);
+    expect(after([20, 10, 0, 0, 4, 6, 0], 1_500)).toBeGreaterThan(alike + 0.02);
+  });
+
   test("a state of another policy is none", () => {
     const foreign = { policy: "feedback", version: 1, values: { learntToMs: SAMPLE_NOW_MS } };
     expect(sameDecision(ask(starved({ state: foreign })), ask(starved()))).toBe(true);

@@ -14,6 +14,7 @@ import {
   GREATEST,
   LEAST,
   OVERLAP_POWER,
+  OVERLAP_SHARED,
   OVERLAP_WEIGHT,
   PREFILL_CONST,
   PREFILL_TOKEN,
@@ -212,6 +213,23 @@ describe("how overlapping caps are divided", () => {
         const toOther = Math.abs(got - besideOf(other, third).prefillBeside);
         expect(toTruth).toBeLessThan(toOther / 2);
       }
+    }
+  });
+
+  test.each([
+    { name: "caps that overlap slow both down further", shared: -0.3 },
+    { name: "most of an overlap is had by both", shared: 0.6 },
+  ])("$name: a minute at three splits tells it, at a fourth", ({ shared }) => {
+    const truth = [...constant];
+    truth[OVERLAP_SHARED] = shared;
+    const batch = { requests: 20, sequences: 60 };
+    const fourth = { prefillSmPct: 80, decodeSmPct: 80 };
+    const divided = timesOf(constant, fourth, batch).prefillMs;
+    for (const seed of seeds) {
+      const taught = [OPEN, { prefillSmPct: 70, decodeSmPct: 100 }, { prefillSmPct: 50, decodeSmPct: 50 }];
+      const got = timesOf(watch(truth, taught, seed).mean, fourth, batch).prefillMs;
+      const want = timesOf(truth, fourth, batch).prefillMs;
+      expect(Math.abs(Math.log(got / want))).toBeLessThan(0.7 * Math.abs(Math.log(divided / want)));
     }
   });
 

@@ -1,5 +1,5 @@
 /**
- * What the search policy believes of one GPU and engine: ten numbers with their covariance. They scale a prior
+ * What the search policy believes of one GPU and engine: eleven numbers with their covariance. They scale a prior
  * (a profile, or one that fits none in particular) and say how caps turn into time.
  */
 import type { PhasePrior, SearchPrior, SensitivityGrowth } from "../decision.js";
@@ -20,6 +20,8 @@ export const OVERLAP_POWER = 7;
 /** Slow-down of decode while prefill runs, and of prefill while decode runs, as a share (actuation.md §6). */
 export const DECODE_CONTENTION = 8;
 export const PREFILL_CONTENTION = 9;
+/** Part of an overlap that both phases get: 0 where it is divided, 1 where each runs as if alone, < 0 where they thrash. */
+export const OVERLAP_SHARED = 10;
 
 /** What each phase's times depend on. */
 export const OF_PREFILL: readonly number[] = [
@@ -28,6 +30,7 @@ export const OF_PREFILL: readonly number[] = [
   PREFILL_SENSITIVITY,
   OVERLAP_WEIGHT,
   OVERLAP_POWER,
+  OVERLAP_SHARED,
   PREFILL_CONTENTION,
 ];
 export const OF_DECODE: readonly number[] = [
@@ -36,6 +39,7 @@ export const OF_DECODE: readonly number[] = [
   DECODE_SENSITIVITY,
   OVERLAP_WEIGHT,
   OVERLAP_POWER,
+  OVERLAP_SHARED,
   DECODE_CONTENTION,
 ];
 
@@ -61,18 +65,21 @@ export function priorBelief(prior: SearchPrior | null): Gaussian {
   const constant = prior === null ? 0.7 : KNOWN_SCALE_SD;
   return gaussianOf(
     // Contention: the middle of the ranges that MuxWise, Nexus and DuetServe report (0.1..0.36 and 0.05..0.3).
-    [0, 0, known.prefill.sensitivity, 0, 0, known.decode.sensitivity, 0, -0.4, 0.15, 0.08],
+    [0, 0, known.prefill.sensitivity, 0, 0, known.decode.sensitivity, 0, -0.4, 0.15, 0.08, 0],
     // Sensitivities: across batch sizes and models those of MuxServe's curves spread by 0.2 (data.md §4).
-    [constant, scale, 0.15, constant, scale, 0.12, 0.5, 0.7, 0.08, 0.05],
+    // A shared overlap: 0.2 won 0.4 points on plants that share or thrash, and lost 0.3 where caps only divide the GPU.
+    [constant, scale, 0.15, constant, scale, 0.12, 0.5, 0.7, 0.08, 0.05, 0.1],
   );
 }
 
 /** Variance that each number gains in a second: engines warm up, batches change, kinds of load change. */
-export const DRIFT_PER_S: readonly number[] = [2e-4, 2e-4, 2e-5, 2e-4, 2e-4, 2e-5, 1e-4, 1e-4, 1e-5, 1e-5];
+export const DRIFT_PER_S: readonly number[] = [
+  2e-4, 2e-4, 2e-5, 2e-4, 2e-4, 2e-5, 1e-4, 1e-4, 1e-5, 1e-5, 1e-5,
+];
 
 /** Where the numbers must stay to mean anything. */
-export const LEAST: readonly number[] = [-5, -5, 0.02, -5, -5, 0.02, -2.5, -1.5, 0, 0];
-export const GREATEST: readonly number[] = [5, 5, 1.2, 5, 5, 1.2, 2.5, 1.5, 1, 1];
+export const LEAST: readonly number[] = [-5, -5, 0.02, -5, -5, 0.02, -2.5, -1.5, 0, 0, -0.6];
+export const GREATEST: readonly number[] = [5, 5, 1.2, 5, 5, 1.2, 2.5, 1.5, 1, 1, 1];
 
 /** Shares (0..1] of the GPU's SMs: while the other phase is idle, and beside it. */
 export interface PhaseShares {
@@ -86,6 +93,7 @@ export interface PhaseShares {
  * Nobody documents how a GPU divides the points where caps overlap. They are divided here in proportion
  * w * x^p : y^p, w and p learnt. With p = 0 a fixed part goes to each; with p = -1 and w = 1 both run at x/(x+y)
  * and y/(x+y) of the whole; with p = 1 the larger cap wins the overlap too.
+ * Of each point of overlap a part s is had by both: memory-bound kernels leave SMs idle, and others thrash a cache.
  */
 export function phaseShares(split: Split, theta: readonly number[]): PhaseShares {
   // A cap of 0 runs nothing; it is reckoned as the least that a cap can be.
@@ -94,11 +102,12 @@ export function phaseShares(split: Split, theta: readonly number[]): PhaseShares
   const overlap = Math.max(0, x + y - 1);
   const odds = Math.exp(at(theta, OVERLAP_WEIGHT) + at(theta, OVERLAP_POWER) * Math.log(x / y));
   const toPrefill = odds / (1 + odds);
+  const divided = overlap * (1 - at(theta, OVERLAP_SHARED));
   return {
     prefillAlone: Math.min(1, x),
-    prefillBeside: Math.max(0.01, x - overlap * (1 - toPrefill)),
+    prefillBeside: Math.max(0.01, x - divided * (1 - toPrefill)),
     decodeAlone: Math.min(1, y),
-    decodeBeside: Math.max(0.01, y - overlap * toPrefill),
+    decodeBeside: Math.max(0.01, y - divided * toPrefill),
   };
 }
 

@@ -35,7 +35,7 @@ export function learnFrom(
   if (demand === null || !settled) return base;
   const belief = learnPlant(memory.belief, widest, prior, snapshot.current.split, latest, demand);
   const learntS = memory.learntS + latest.durationMs / 1000;
-  const learnt = { ...base, belief, learntS, ...tpotShape(memory, latest) };
+  const learnt = { ...base, belief, learntS, ...tpotShape(memory, snapshot, latest) };
   if (without.includes("wait-bias")) return learnt;
   return { ...learnt, waitBias: memory.waitBias + waitStep(snapshot, latest, learnt, demand, prior) };
 }
@@ -45,6 +45,7 @@ const ENOUGH_FOR_SPREAD = 12;
 
 function tpotShape(
   memory: SearchMemory,
+  snapshot: Snapshot,
   latest: LatestSignal,
 ): Pick<SearchMemory, "tpotSpread" | "tpotBias"> {
   const { tpotSpread, tpotBias } = memory;
@@ -54,7 +55,9 @@ function tpotShape(
   const waiting = (work?.decodeWaiting ?? 0) > 0.02 * (latest.queue.decodeRunning ?? Infinity);
   if (tpot === null || samples < 1 || waiting) return { tpotSpread, tpotBias };
   const weight = 1 - Math.exp(-samples / 100);
-  const spread = samples < ENOUGH_FOR_SPREAD ? null : spreadOf(tpot);
+  // Where few requests finish in a window, those of the whole lookback at this allocation tell.
+  const enough = [tpot, snapshot.signal.tpot].find((h) => h !== null && sampleCount(h) >= ENOUGH_FOR_SPREAD);
+  const spread = enough ? spreadOf(enough) : null;
   return {
     tpotSpread: spread === null ? tpotSpread : tpotSpread + weight * (spread - tpotSpread),
     tpotBias: tpotBias + weight * (biasOf(tpot, work?.decodeStepMeanMs ?? null) - tpotBias),

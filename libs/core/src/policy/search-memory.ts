@@ -6,7 +6,7 @@ import type { Gaussian } from "../model/kalman.js";
 import { GREATEST, LEAST } from "../model/plant-params.js";
 import { isFinite, isRecord } from "../signal/fault.js";
 
-export const SEARCH_VERSION = 2;
+export const SEARCH_VERSION = 3;
 
 /** Waits may be this much longer or shorter than the model says, as a logarithm: a factor of 4. */
 export const MOST_WAIT_BIAS = 1.4;
