@@ -1,6 +1,7 @@
 /**
  * `npm run bench`: what the controller can take on this machine, beside a bare Fastify route in the same run.
  * Prints what it measures; judges nothing. `--json FILE` writes the figures, `--seconds N` sets the phases.
+ * `npm run bench -- kv-pool` measures the block pool instead; `--long` adds its long stress run.
  */
 import { randomBytes } from "node:crypto";
 import { rm, writeFile } from "node:fs/promises";
@@ -12,6 +13,7 @@ import { temporaryDataDir } from "@fulcrum/embedded/default-data-dir.js";
 import { startPostgres } from "@fulcrum/embedded/postgres.js";
 import { measureDecide } from "./decide-time.js";
 import { Client, FakeAgent } from "./fleet.js";
+import { kvPoolBench } from "./kv-pool.js";
 import { measureLatency } from "./latency.js";
 import { type ServerProcess, startServer } from "./server-process.js";
 import { measureThroughput, type Throughput } from "./throughput.js";
@@ -19,6 +21,11 @@ import { measureThroughput, type Throughput } from "./throughput.js";
 const CONTROLLER = fileURLToPath(new URL("../../../apps/controller/dist/main.js", import.meta.url));
 const BARE = fileURLToPath(new URL("./bare-server.js", import.meta.url));
 const ROUNDS = 3;
+
+if (process.argv[2] === "kv-pool") {
+  await kvPoolBench(process.argv.slice(3));
+  process.exit(0);
+}
 
 const { values } = parseArgs({
   options: { json: { type: "string" }, seconds: { type: "string", default: "10" } },
