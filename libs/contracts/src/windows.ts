@@ -14,12 +14,14 @@ const MAX_TOKENS_SQ = 1e18;
 /** Counts, the overflow included; as core's checkWindow. SGLang ships 24, vLLM 23, finer sets rarely need 40. */
 export const MAX_BUCKETS = 64;
 
+export const boundsMs = z
+  .array(z.number().gt(0).max(1e9))
+  .min(1)
+  .max(MAX_BUCKETS - 1);
+
 export const histogram = z
   .strictObject({
-    boundsMs: z
-      .array(z.number().gt(0).max(1e9))
-      .min(1)
-      .max(MAX_BUCKETS - 1),
+    boundsMs,
     counts: z.array(z.int().min(0).max(1e12)).min(2).max(MAX_BUCKETS),
     sumMs: z.number().min(0).max(1e15),
   })

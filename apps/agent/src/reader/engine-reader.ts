@@ -14,13 +14,32 @@ export interface Snapshot {
   /** null while the engine has not observed any. */
   readonly ttft: Histogram | null;
   readonly tpot: Histogram | null;
+  /** What a sample of `tpot` is: a finished request, or a token; null while there is no histogram. */
+  readonly tpotBasis: TpotBasis | null;
   readonly gauges: SnapshotGauges;
+  /** Every cumulative series that went into the above, by page, name and labels. */
+  readonly series: ReadonlyMap<string, Series>;
+}
+
+/** An SLO on TPOT is about requests; a histogram of tokens counts a long answer as often as it has tokens. */
+export type TpotBasis = "request" | "token";
+
+/**
+ * One label set of a counter (or a histogram's count). Kept apart from the sums, so that a rank that began anew is
+ * seen although the sum over all ranks still grew.
+ */
+export interface Series {
+  readonly value: number;
+  /** `_created`, seconds since the epoch, where the client library exposes it: tells a restart at once. */
+  readonly createdS: number | null;
 }
 
 export interface SnapshotCounters extends WorkCounters {
   /** Requests that finished; the prompt tokens of those, and all output tokens generated. */
   readonly finished: number;
   readonly promptTokens: number;
+  /** Requests whose prompts promptTokens sums up; null: those that finished. */
+  readonly promptRequests: number | null;
   readonly outputTokens: number;
   readonly aborted: number | null;
   readonly arrivals: number | null;
@@ -67,6 +86,39 @@ export interface WorkGauges {
   readonly maxBatchTokens: number | null;
 }
 
+/** Of an engine that tells nothing beyond latencies; readers fill in what theirs does. */
+export const UNTOLD_COUNTERS: Omit<SnapshotCounters, "finished" | "promptTokens" | "outputTokens"> = {
+  promptRequests: null,
+  aborted: null,
+  arrivals: null,
+  arrivedPromptTokens: null,
+  preemptions: null,
+  prefillBusyMs: null,
+  decodeBusyMs: null,
+  promptTokensSq: null,
+  finishedOutputTokens: null,
+  prefillBatches: null,
+  prefillTokens: null,
+  decodeSteps: null,
+  decodeSequences: null,
+  decodeContextTokenMs: null,
+  overlapMs: null,
+  prefillGpuMs: null,
+  decodeGpuMs: null,
+};
+
+export const UNTOLD_GAUGES: SnapshotGauges = {
+  waiting: null,
+  running: null,
+  kvTotalTokens: null,
+  kvUsedTokens: null,
+  prefillWaitingTokens: null,
+  oldestWaitMs: null,
+  decodeWaiting: null,
+  maxSequences: null,
+  maxBatchTokens: null,
+};
+
 /** Reads an engine's metrics. */
 export interface EngineReader {
   /** One scrape, bounded in time and size. @throws ReadError */
@@ -77,6 +129,7 @@ export type ReadErrorCode =
   | "unreachable"
   | "timeout"
   | "http_status"
+  | "wrong_content_type"
   | "too_large"
   | "malformed"
   | "missing_metric";

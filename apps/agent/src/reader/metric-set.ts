@@ -1,26 +1,230 @@
-/** Sums over the open label sets of an exposition: SGLang's set of labels grows from release to release. */
+/**
+ * Sums over the open label sets of one or several metrics pages. Engines add labels from release to release, so
+ * nothing here knows the whole set: what names a rank of a group is taken once, everything else adds up.
+ */
 import { MAX_BUCKETS } from "@fulcrum/contracts/windows.js";
 import type { Histogram } from "@fulcrum/core/nouns.js";
-import { ReadError } from "./engine-reader.js";
+import { ReadError, type Series } from "./engine-reader.js";
 import type { Exposition, Sample } from "./exposition.js";
 
-/** Ranks of one tensor- or pipeline-parallel group count the same requests: only rank 0 is taken. */
-function isFirstRank(sample: Sample): boolean {
-  return (sample.labels["tp_rank"] ?? "0") === "0" && (sample.labels["pp_rank"] ?? "0") === "0";
+export type Labels = Sample["labels"];
+
+/**
+ * Ranks that work on the same requests. With attention split over data-parallel ranks SGLang numbers tp_rank and
+ * moe_ep_rank through all of them (dp_rank 1 has tp_rank 2 of 4), so it is the lowest of each group that counts and
+ * not number 0.
+ */
+const GROUP_RANKS = ["pp_rank", "tp_rank", "moe_ep_rank", "ep_rank"] as const;
+
+export interface MetricSetOptions {
+  /** Only this model, of a server that serves several; what carries no such label is the server's own and stays. */
+  readonly model?: string | undefined;
+  readonly modelLabel: string;
+  /** Label sets that break another one down, as SGLang's per-priority counts do; they would count twice. */
+  readonly isBreakdown?: (labels: Labels) => boolean;
 }
 
-/** The sum of a counter or gauge; null when the engine does not expose it. @throws ReadError `malformed` */
-export function sumOf(
-  exposition: Exposition,
-  name: string,
-  only: (labels: Sample["labels"]) => boolean = () => true,
-  most: number = Number.MAX_SAFE_INTEGER,
-): number | null {
-  const samples = exposition.get(name)?.filter((sample) => isFirstRank(sample) && only(sample.labels));
-  if (!samples || samples.length === 0) return null;
-  let sum = 0;
-  for (const { value } of samples) sum += checked(name, value, most);
-  return sum;
+interface Found {
+  readonly page: number;
+  readonly key: string;
+  readonly labels: Labels;
+  readonly value: number;
+}
+
+type Names = string | readonly string[];
+const all = (): boolean => true;
+
+export class MetricSet {
+  /** Every counter and histogram count that was read. */
+  readonly series = new Map<string, Series>();
+
+  constructor(
+    private readonly pages: readonly Exposition[],
+    private readonly options: MetricSetOptions,
+  ) {}
+
+  /**
+   * The sum of a counter; null when the engine does not expose it. Of several names the first that is exposed is
+   * taken: a metric that was renamed stands on the page under both for some releases.
+   * @throws ReadError `malformed`
+   */
+  counter(
+    names: Names,
+    only: (labels: Labels) => boolean = all,
+    most: number = Number.MAX_SAFE_INTEGER,
+  ): number | null {
+    const name = this.exposed(names);
+    const found = name === null ? [] : this.found(name, only);
+    if (name === null || found.length === 0) return null;
+    const created = this.created(name.replace(/_total$/, ""));
+    let sum = 0;
+    for (const { page, key, value } of found) {
+      const series = checked(name, value, most);
+      this.series.set(`${page} ${name}${key}`, { value: series, createdS: created(page, key) });
+      sum += series;
+    }
+    return sum;
+  }
+
+  /** The sum of a gauge; null when the engine does not expose it. @throws ReadError `malformed` */
+  gauge(names: Names): number | null {
+    const name = this.exposed(names);
+    const found = name === null ? [] : this.found(name, all);
+    if (name === null || found.length === 0) return null;
+    return found.reduce((sum, { value }) => sum + checked(name, value), 0);
+  }
+
+  /** The label sets of a gauge one by one, for what is a share of something or says it in its labels. */
+  gauges(
+    names: Names,
+  ): readonly { readonly page: number; readonly labels: Labels; readonly value: number }[] {
+    const name = this.exposed(names);
+    if (name === null) return [];
+    return this.found(name, all).map(({ page, labels, value }) => ({
+      page,
+      labels,
+      value: checked(name, value),
+    }));
+  }
+
+  /**
+   * A histogram in seconds, as counts per bucket in milliseconds; null when the engine does not expose it.
+   * @throws ReadError `malformed`: bounds that differ between label sets, counts that fall, no +Inf bucket,
+   * MAX_BUCKETS bounds or more; `missing_metric`: no sum
+   */
+  histogram(names: Names): Histogram | null {
+    const name = this.exposed(names, "_bucket");
+    const buckets = name === null ? [] : this.found(`${name}_bucket`, all);
+    if (name === null || buckets.length === 0) return null;
+    const { cumulative, labelSets } = this.cumulativeByBound(name, buckets);
+    const bounds = [...cumulative.keys()].sort((a, b) => a - b);
+    if (bounds.at(-1) !== Infinity) throw new ReadError("malformed", `${name} has no +Inf bucket`);
+    if (buckets.length !== labelSets * bounds.length) {
+      throw new ReadError("malformed", `${name} has different buckets in its label sets`);
+    }
+    const counts: number[] = [];
+    let below = 0;
+    for (const bound of bounds) {
+      const upTo = cumulative.get(bound) ?? 0;
+      if (upTo < below) throw new ReadError("malformed", `${name} counts fall at le="${bound}"`);
+      counts.push(upTo - below);
+      below = upTo;
+    }
+    const finite = bounds.slice(0, -1).map(secondsToMs);
+    if (finite[0] === 0) {
+      // A bound of 0 cannot be told from the next one in a latency: both mean "at once".
+      finite.shift();
+      counts.splice(0, 2, (counts[0] ?? 0) + (counts[1] ?? 0));
+    }
+    if (finite.length < 1 || finite.length >= MAX_BUCKETS) {
+      throw new ReadError(
+        "malformed",
+        `${name} must have 1..${MAX_BUCKETS - 1} bounds above 0, got ${finite.length}`,
+      );
+    }
+    const sumS = this.gauge(`${name}_sum`);
+    if (sumS === null) throw new ReadError("missing_metric", `${name}_sum is not exposed`);
+    return { boundsMs: finite, counts, sumMs: sumS * 1_000 };
+  }
+
+  /** What the model label says on any page, for a message. */
+  modelsOf(name: string): string[] {
+    const { modelLabel } = this.options;
+    const models = this.pages.flatMap((page) =>
+      (page.get(name) ?? []).map(({ labels }) => labels[modelLabel]),
+    );
+    return [...new Set(models.filter((model) => model !== undefined))];
+  }
+
+  /** The missing gauge that every engine of a kind exposes: another program, or a model that is not served. */
+  absent(name: string, engine: string): ReadError {
+    const { model } = this.options;
+    const others = this.modelsOf(name);
+    return new ReadError(
+      "missing_metric",
+      model !== undefined && others.length > 0
+        ? `${name} is not exposed for model ${model}, only for ${others.slice(0, 5).join(", ")}`
+        : `${name} is not exposed: is this ${engine}?`,
+    );
+  }
+
+  private exposed(names: Names, suffix = ""): string | null {
+    const list = typeof names === "string" ? [names] : names;
+    return list.find((name) => this.pages.some((page) => page.has(name + suffix))) ?? null;
+  }
+
+  private found(name: string, only: (labels: Labels) => boolean): Found[] {
+    const { model, modelLabel, isBreakdown } = this.options;
+    const wanted = (labels: Labels): boolean =>
+      (model === undefined || (labels[modelLabel] ?? model) === model) &&
+      isBreakdown?.(labels) !== true &&
+      only(labels);
+    return this.pages.flatMap((samples, page) =>
+      firstRanks(name, page, samples.get(name)?.filter(({ labels }) => wanted(labels)) ?? []),
+    );
+  }
+
+  private created(base: string): (page: number, key: string) => number | null {
+    const created = new Map(
+      this.found(`${base}_created`, all).map(({ page, key, value }) => [`${page} ${key}`, value]),
+    );
+    return (page, key) => created.get(`${page} ${key}`) ?? null;
+  }
+
+  private cumulativeByBound(
+    name: string,
+    buckets: readonly Found[],
+  ): { cumulative: Map<number, number>; labelSets: number } {
+    const cumulative = new Map<number, number>();
+    const created = this.created(name);
+    let infinities = 0;
+    for (const { page, labels, value } of buckets) {
+      const bound = boundOf(name, labels["le"] ?? "");
+      if (!Number.isInteger(checked(`${name}_bucket`, value))) {
+        throw new ReadError("malformed", `${name}_bucket must be whole, got ${value}`);
+      }
+      if (bound === Infinity) {
+        infinities += 1;
+        const key = keyOf(labels, "le");
+        this.series.set(`${page} ${name}${key}`, { value, createdS: created(page, key) });
+      }
+      cumulative.set(bound, (cumulative.get(bound) ?? 0) + value);
+    }
+    return { cumulative, labelSets: infinities };
+  }
+}
+
+/** Of each group of ranks the lowest. @throws ReadError `malformed` when a label set stands there twice */
+function firstRanks(name: string, page: number, samples: readonly Sample[]): Found[] {
+  const lowest = new Map<string, Found & { readonly rank: readonly number[] }>();
+  for (const { labels, value } of samples) {
+    const group = keyOf(labels, ...GROUP_RANKS);
+    const rank = GROUP_RANKS.map((label) => Number(labels[label] ?? 0) || 0);
+    const other = lowest.get(group);
+    const order = other ? compareRanks(rank, other.rank) : -1;
+    if (order === 0) throw new ReadError("malformed", `${name} has the labels ${group} twice`);
+    if (order < 0) lowest.set(group, { page, key: keyOf(labels), labels, value, rank });
+  }
+  return [...lowest.values()];
+}
+
+function compareRanks(left: readonly number[], right: readonly number[]): number {
+  for (const [i, rank] of left.entries()) {
+    if (rank !== right[i]) return rank - (right[i] ?? 0);
+  }
+  return 0;
+}
+
+/** Client libraries write the labels of a metric in the same order every time. */
+function keyOf(labels: Labels, ...without: readonly string[]): string {
+  const kept = Object.entries(labels).filter(([label]) => !without.includes(label));
+  return `{${kept.map(([label, value]) => `${label}=${JSON.stringify(value)}`).join(",")}}`;
+}
+
+function boundOf(name: string, le: string): number {
+  const bound = /^\+?inf$/i.test(le) ? Infinity : le.trim() === "" ? Number.NaN : Number(le);
+  if (!(bound >= 0)) throw new ReadError("malformed", `${name} has a bucket with le="${le}"`);
+  return bound;
 }
 
 function checked(name: string, value: number, most: number = Number.MAX_SAFE_INTEGER): number {
@@ -31,61 +235,6 @@ function checked(name: string, value: number, most: number = Number.MAX_SAFE_INT
 
 export function inMs(seconds: number | null): number | null {
   return seconds === null ? null : seconds * 1_000;
-}
-
-/**
- * A histogram in seconds, as counts per bucket in milliseconds; null when the engine does not expose it.
- * @throws ReadError `malformed`: bounds that differ between label sets, counts that fall, no +Inf bucket,
- * more than MAX_BUCKETS bounds
- */
-export function histogramOf(exposition: Exposition, name: string): Histogram | null {
-  const buckets = exposition.get(`${name}_bucket`)?.filter(isFirstRank);
-  if (!buckets || buckets.length === 0) return null;
-  const { cumulative, labelSets } = cumulativeByBound(name, buckets);
-  const bounds = [...cumulative.keys()].sort((a, b) => a - b);
-  if (bounds.at(-1) !== Infinity) throw new ReadError("malformed", `${name} has no +Inf bucket`);
-  if (buckets.length !== labelSets * bounds.length) {
-    throw new ReadError("malformed", `${name} has different buckets in its label sets`);
-  }
-  const counts: number[] = [];
-  let below = 0;
-  for (const bound of bounds) {
-    const upTo = cumulative.get(bound) ?? 0;
-    if (upTo < below) throw new ReadError("malformed", `${name} counts fall at le="${bound}"`);
-    counts.push(upTo - below);
-    below = upTo;
-  }
-  const finite = bounds.slice(0, -1).map(secondsToMs);
-  if (finite[0] === 0) {
-    // A bound of 0 cannot be told from the next one in a latency: both mean "at once".
-    finite.shift();
-    counts.splice(0, 2, (counts[0] ?? 0) + (counts[1] ?? 0));
-  }
-  if (finite.length < 1 || finite.length > MAX_BUCKETS) {
-    throw new ReadError("malformed", `${name} must have 1..${MAX_BUCKETS} bounds, got ${finite.length}`);
-  }
-  const sumS = sumOf(exposition, `${name}_sum`);
-  if (sumS === null) throw new ReadError("missing_metric", `${name}_sum is not exposed`);
-  return { boundsMs: finite, counts, sumMs: sumS * 1_000 };
-}
-
-function cumulativeByBound(
-  name: string,
-  buckets: readonly Sample[],
-): { cumulative: Map<number, number>; labelSets: number } {
-  const cumulative = new Map<number, number>();
-  let infinities = 0;
-  for (const { labels, value } of buckets) {
-    const le = labels["le"] ?? "";
-    const bound = /^\+?inf$/i.test(le) ? Infinity : le.trim() === "" ? Number.NaN : Number(le);
-    if (!(bound >= 0)) throw new ReadError("malformed", `${name} has a bucket with le="${le}"`);
-    if (!Number.isInteger(checked(`${name}_bucket`, value))) {
-      throw new ReadError("malformed", `${name}_bucket must be whole, got ${value}`);
-    }
-    if (bound === Infinity) infinities += 1;
-    cumulative.set(bound, (cumulative.get(bound) ?? 0) + value);
-  }
-  return { cumulative, labelSets: infinities };
 }
 
 /** To the nanosecond, so that 0.035 s is 35 ms and not 35.00000000000001. */

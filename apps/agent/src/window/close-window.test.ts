@@ -13,6 +13,8 @@ interface Change {
   readonly gauges?: Partial<Snapshot["gauges"]>;
   readonly ttft?: Snapshot["ttft"];
   readonly tpot?: Snapshot["tpot"];
+  readonly tpotBasis?: Snapshot["tpotBasis"];
+  readonly series?: Snapshot["series"];
 }
 
 const BOUNDS = [100, 300];
@@ -39,10 +41,13 @@ function edge(change: Change = {}, mark: Mark = { generation: 3, bootId: "a" }):
       engineClockMs: null,
       ttft: { boundsMs: BOUNDS, counts: [1, 2, 3], sumMs: 1_500 },
       tpot: { boundsMs: [20], counts: [5, 0], sumMs: 50 },
+      tpotBasis: "request",
+      series: new Map(),
       ...change,
       counters: {
         finished: 10,
         promptTokens: 1_000,
+        promptRequests: null,
         outputTokens: 500,
         aborted: null,
         arrivals: null,
@@ -177,6 +182,48 @@ describe("a window", () => {
   ])("carries a generation only if it ran throughout: %s", (_what, start, end, want) => {
     expect(windowOf(edge({}, start), edge(later, end)).generation).toBe(want);
   });
+});
+
+describe("one of several ranks began anew", () => {
+  const rank = (value: number, createdS: number | null = null) => ({ value, createdS });
+  const requests = (...values: readonly (readonly [string, ReturnType<typeof rank>])[]) => new Map(values);
+
+  test.each([
+    [
+      "its counter fell while the sum over all ranks grew",
+      requests(["dp0", rank(900)], ["dp1", rank(800)]),
+      requests(["dp0", rank(990)], ["dp1", rank(20)]),
+      "dp1",
+    ],
+    ["its series is gone", requests(["dp0", rank(9)], ["dp1", rank(8)]), requests(["dp0", rank(10)]), "dp1"],
+    [
+      "it has counted further than before already, but was created later",
+      requests(["dp0", rank(10, 1.5)]),
+      requests(["dp0", rank(90, 77)]),
+      "dp0",
+    ],
+  ])("%s: no window across it", (_what, before, after, what) => {
+    const to = edge({ ...later, series: after, counters: { finished: 1_000 } });
+    expect(closeWindow(edge({ series: before }), to)).toEqual({ kind: "reset", what });
+  });
+
+  test("a rank that is new, or one that never counted anything, is none", () => {
+    const before = requests(["dp0", rank(10, 1.5)], ["unused", rank(0)]);
+    const after = requests(["dp0", rank(11, 1.5)], ["dp1", rank(5)]);
+    expect(closeWindow(edge({ series: before }), edge({ ...later, series: after })).kind).toBe("window");
+  });
+
+  test("TPOT of tokens before and of requests now are not subtracted, though the bounds are the same", () => {
+    const to = edge({ ...later, tpot: { boundsMs: [20], counts: [9, 0], sumMs: 90 } });
+    expect(closeWindow(edge({ tpotBasis: "token" }), to)).toEqual({ kind: "reset", what: "tpot" });
+  });
+});
+
+test("the mean prompt is of the requests whose prompts were counted, where these are not those that finished", () => {
+  const from = edge({ counters: { promptRequests: 12 } });
+  const to = edge({ ...later, counters: { finished: 14, promptTokens: 2_200, promptRequests: 18 } });
+  // 4 finished, as many inside as before; 1,200 tokens of 6 prompts.
+  expect(windowOf(from, to)).toMatchObject({ arrivals: 4, promptTokens: 800 });
 });
 
 describe("the work of a window", () => {

@@ -6,7 +6,7 @@
  */
 import type { Histogram, Window } from "@fulcrum/core/nouns.js";
 import { emptyHistogram, sameBounds, subtractHistograms } from "@fulcrum/core/signal/histogram.js";
-import type { Snapshot, SnapshotCounters } from "../reader/engine-reader.js";
+import type { Series, Snapshot, SnapshotCounters } from "../reader/engine-reader.js";
 import { difference, share } from "./growth.js";
 import { windowWork } from "./window-work.js";
 
@@ -90,17 +90,40 @@ function whatFell(from: Edge, to: Edge): string | null {
   }
   const before = from.snapshot;
   const after = to.snapshot;
-  for (const key of Object.keys(before.counters) as (keyof SnapshotCounters)[]) {
-    const was = before.counters[key];
-    const is = after.counters[key];
-    if (was !== null && (is === null ? was > 0 : is < was)) return key;
-  }
+  const counter = counterThatFell(before.counters, after.counters);
+  if (counter !== null) return counter;
   if (before.engineClockMs !== null && (after.engineClockMs ?? -1) < before.engineClockMs) {
     return "engineClockMs";
   }
   if (histogramFell(before.ttft, after.ttft)) return "ttft";
   if (histogramFell(before.tpot, after.tpot)) return "tpot";
+  // Of requests now and of tokens before: the same bounds would not tell them apart.
+  if (before.tpot !== null && before.tpotBasis !== after.tpotBasis) return "tpot";
+  return seriesThatBeganAnew(before, after);
+}
+
+function counterThatFell(before: SnapshotCounters, after: SnapshotCounters): string | null {
+  for (const key of Object.keys(before) as (keyof SnapshotCounters)[]) {
+    const was = before[key];
+    const is = after[key];
+    if (was !== null && (is === null ? was > 0 : is < was)) return key;
+  }
   return null;
+}
+
+/** Of one rank of several: the sum over all of them may have grown all the same. */
+function seriesThatBeganAnew(before: Snapshot, after: Snapshot): string | null {
+  for (const [name, was] of before.series) {
+    if (beganAnew(was, after.series.get(name))) return name;
+  }
+  return null;
+}
+
+function beganAnew(was: Series, is: Series | undefined): boolean {
+  if (is === undefined) return was.value > 0;
+  return (
+    is.value < was.value || (was.createdS !== null && is.createdS !== null && was.createdS !== is.createdS)
+  );
 }
 
 /** Other bounds come from another process, as fallen counts do. */
@@ -143,9 +166,10 @@ function inside({ gauges }: Snapshot): number | null {
   return gauges.waiting === null || gauges.running === null ? null : gauges.waiting + gauges.running;
 }
 
-/** Of the requests that finished in the window, else of all that ever did, else 0. */
+/** Of the requests whose prompts were counted in the window, else of all that ever were, else 0. */
 function meanPrompt(before: SnapshotCounters, after: SnapshotCounters): number {
-  const finished = after.finished - before.finished;
-  if (finished > 0) return (after.promptTokens - before.promptTokens) / finished;
-  return after.finished > 0 ? after.promptTokens / after.finished : 0;
+  const requests = after.promptRequests ?? after.finished;
+  const inWindow = requests - (before.promptRequests ?? before.finished);
+  if (inWindow > 0) return (after.promptTokens - before.promptTokens) / inWindow;
+  return requests > 0 ? after.promptTokens / requests : 0;
 }

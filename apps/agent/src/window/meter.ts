@@ -30,6 +30,12 @@ export class Meter {
 
   constructor(private readonly options: MeterOptions) {
     this.windows = new WindowBuffer(options.journal.state.reservedSeq + 1);
+    this.reserve();
+  }
+
+  /** The newest snapshot; null before the first. */
+  get latest(): Snapshot | null {
+    return this.edge?.snapshot ?? null;
   }
 
   get failing(): boolean {
@@ -88,7 +94,7 @@ export class Meter {
   }
 
   private keep(window: UnnumberedWindow): void {
-    const { journal, metrics, log, instance } = this.options;
+    const { metrics, log, instance } = this.options;
     const valid = windowSchema.safeParse({ seq: this.windows.next, ...window });
     if (!valid.success) {
       const issue = valid.error.issues[0];
@@ -104,9 +110,14 @@ export class Meter {
     this.windows.push(window);
     metrics.add("windows_total", { instance });
     this.countDropped("overflow", this.windows.droppedCount - before);
-    if (this.windows.next > journal.state.reservedSeq) {
-      void journal.update({ reservedSeq: this.windows.next + SEQ_RESERVE });
-    }
+    this.reserve();
+  }
+
+  /** Half a block ahead: a number must be on disk as used before a window with it can be reported. */
+  private reserve(): void {
+    const { journal } = this.options;
+    if (this.windows.next + SEQ_RESERVE / 2 <= journal.state.reservedSeq) return;
+    void journal.update({ reservedSeq: this.windows.next + SEQ_RESERVE });
   }
 
   private countDropped(reason: string, by: number): void {

@@ -7,45 +7,42 @@
  * Nor is its realtime_tokens_total{mode="decode"} read as sequences: with speculative decoding it counts more.
  */
 import type { WorkCounters, WorkGauges } from "./engine-reader.js";
-import type { Exposition } from "./exposition.js";
-import { inMs, sumOf } from "./metric-set.js";
+import { inMs, type MetricSet } from "./metric-set.js";
 
 /** One prompt of 100,000 tokens a second passes 2^53 in eleven days; as a double it goes on, to 16 digits. */
 const MAX_SQUARED = 1e30;
 
-export function readWorkCounters(exposition: Exposition): WorkCounters {
+export function readWorkCounters(metrics: MetricSet): WorkCounters {
   const passes = (phase: string): number | null =>
-    sumOf(
-      exposition,
+    metrics.counter(
       "sglang:cuda_graph_passes_total",
       (labels) => labels["mode"]?.startsWith(`${phase}_`) === true,
     );
   const gpuS = (phase: string): number | null =>
-    sumOf(exposition, "fulcrum:phase_gpu_seconds_total", (labels) => labels["phase"] === phase);
+    metrics.counter("fulcrum:phase_gpu_seconds_total", (labels) => labels["phase"] === phase);
   return {
-    promptTokensSq: sumOf(exposition, "fulcrum:prompt_tokens_squared_total", () => true, MAX_SQUARED),
-    finishedOutputTokens: sumOf(exposition, "fulcrum:finished_output_tokens_total"),
+    promptTokensSq: metrics.counter("fulcrum:prompt_tokens_squared_total", () => true, MAX_SQUARED),
+    finishedOutputTokens: metrics.counter("fulcrum:finished_output_tokens_total"),
     prefillBatches: passes("prefill"),
-    prefillTokens: sumOf(
-      exposition,
+    prefillTokens: metrics.counter(
       "sglang:realtime_tokens_total",
       (labels) => labels["mode"] === "prefill_compute",
     ),
     decodeSteps: passes("decode"),
-    decodeSequences: sumOf(exposition, "fulcrum:decode_iteration_sequences_total"),
-    decodeContextTokenMs: inMs(sumOf(exposition, "fulcrum:decode_context_token_seconds_total")),
-    overlapMs: inMs(sumOf(exposition, "fulcrum:overlap_seconds_total")),
+    decodeSequences: metrics.counter("fulcrum:decode_iteration_sequences_total"),
+    decodeContextTokenMs: inMs(metrics.counter("fulcrum:decode_context_token_seconds_total")),
+    overlapMs: inMs(metrics.counter("fulcrum:overlap_seconds_total")),
     prefillGpuMs: inMs(gpuS("prefill")),
     decodeGpuMs: inMs(gpuS("decode")),
   };
 }
 
-export function readWorkGauges(exposition: Exposition): WorkGauges {
+export function readWorkGauges(metrics: MetricSet): WorkGauges {
   return {
-    prefillWaitingTokens: sumOf(exposition, "fulcrum:prefill_waiting_tokens"),
-    oldestWaitMs: inMs(sumOf(exposition, "fulcrum:oldest_wait_seconds")),
-    decodeWaiting: sumOf(exposition, "fulcrum:decode_waiting_reqs"),
-    maxSequences: sumOf(exposition, "fulcrum:max_sequences"),
-    maxBatchTokens: sumOf(exposition, "fulcrum:max_batch_tokens"),
+    prefillWaitingTokens: metrics.gauge("fulcrum:prefill_waiting_tokens"),
+    oldestWaitMs: inMs(metrics.gauge("fulcrum:oldest_wait_seconds")),
+    decodeWaiting: metrics.gauge("fulcrum:decode_waiting_reqs"),
+    maxSequences: metrics.gauge("fulcrum:max_sequences"),
+    maxBatchTokens: metrics.gauge("fulcrum:max_batch_tokens"),
   };
 }

@@ -1,10 +1,11 @@
 import { expect, test } from "vitest";
 import { expositionOf } from "../testing/exposition-text.js";
-import { sglangSnapshot } from "./sglang-reader.js";
+import { snapshotOf } from "./engine-metrics.js";
+import { SGLANG } from "./sglang-metrics.js";
 
 const AT = { atMs: 1_000, monotonicMs: 10 };
 const SERVING = expositionOf({ arrivals: 3, finished: 2 });
-const read = (...lines: string[]) => sglangSnapshot([SERVING, ...lines, ""].join("\n"), AT);
+const read = (...lines: string[]) => snapshotOf(SGLANG, [{ text: [SERVING, ...lines, ""].join("\n") }], AT);
 
 test("engine-sim's work is read in milliseconds and tokens", () => {
   const { counters, gauges } = read(

@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { expositionOf } from "../testing/exposition-text.js";
+import { snapshotOf } from "./engine-metrics.js";
 import { ReadError } from "./engine-reader.js";
-import { parseExposition } from "./exposition.js";
-import { sglangSnapshot } from "./sglang-reader.js";
+import { SGLANG } from "./sglang-metrics.js";
 
 const AT = { atMs: 1_000, monotonicMs: 10 };
-const read = (text: string) => sglangSnapshot(text, AT);
+const read = (text: string) => snapshotOf(SGLANG, [{ text }], AT);
 const codeOf = (act: () => unknown): string => {
   try {
     act();
@@ -14,33 +14,6 @@ const codeOf = (act: () => unknown): string => {
     return error instanceof ReadError ? `${error.code}: ${error.message}` : String(error);
   }
 };
-
-describe("the text format", () => {
-  test("labels may hold escapes, spaces, braces and commas; values may be infinite or carry a timestamp", () => {
-    const parsed = parseExposition(
-      'a{ x = "q\\"}, {\\\\ \\n" , y="", } 1.5e3 1700000000000\n# HELP a b\nb +Inf\r\n\nc{} NaN\nd .5',
-    );
-    expect(parsed.get("a")).toEqual([{ labels: { x: 'q"}, {\\ \n', y: "" }, value: 1_500 }]);
-    expect(parsed.get("b")?.[0]?.value).toBe(Infinity);
-    expect(parsed.get("c")?.[0]?.value).toBeNaN();
-    expect(parsed.get("d")?.[0]?.value).toBe(0.5);
-  });
-
-  test.each([
-    "<html>",
-    "a",
-    "a{x=1} 1",
-    'a{x="1" 1',
-    'a{x="1} 1',
-    "a 0x10",
-    "a 1 2 3",
-    "a 1 soon",
-    "a one",
-    "1a 1",
-  ])("refuses %j and says where", (line) => {
-    expect(codeOf(() => parseExposition(`fine 1\n${line}\n`))).toMatch(/^malformed: line 2: /);
-  });
-});
 
 describe("SGLang's metrics", () => {
   test("become milliseconds and counts per bucket", () => {
@@ -73,6 +46,7 @@ describe("SGLang's metrics", () => {
         'sglang:num_running_reqs{dp_rank="0",tp_rank="1"} 3',
         'sglang:num_running_reqs{dp_rank="0",tp_rank="0",pp_rank="1"} 3',
         'sglang:num_queue_reqs{new_label="x"} 5',
+        "",
       ].join("\n"),
     );
     expect(snapshot.gauges).toMatchObject({ running: 7, waiting: 5 });
@@ -92,6 +66,8 @@ fulcrum_sim:request_time_per_output_token_seconds_sum 0.03
     expect(snapshot.engineClockMs).toBe(12_500);
     expect(snapshot.counters).toMatchObject({ prefillBusyMs: 3_000, decodeBusyMs: 4_000, preemptions: null });
     expect(snapshot.tpot).toEqual({ boundsMs: [35], counts: [1, 0], sumMs: 30 });
+    expect(snapshot.tpotBasis).toBe("request");
+    expect(read(expositionOf({ arrivals: 2, finished: 1 })).tpotBasis).toBe("token");
   });
 
   test("a fresh engine that has no series for what never happened reads as nothing yet, not as a failure", () => {
