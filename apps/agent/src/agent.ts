@@ -2,14 +2,15 @@ import { setMaxListeners } from "node:events";
 import type { Logger } from "pino";
 import { AgentMetrics } from "./agent-metrics.js";
 import { type Clock, systemClock } from "./clock.js";
-import { type AgentConfig, type InstanceConfig, readKey } from "./config.js";
+import { type AgentConfig, readKey } from "./config.js";
 import { ControllerClient } from "./controller-client.js";
 import { ControllerLink } from "./controller-link.js";
 import { ControllerSession } from "./controller-session.js";
-import { EngineSimDriver } from "./driver/engine-sim-driver.js";
+import { createDriver } from "./driver/create-driver.js";
+import { NodeHealth } from "./health/node-health.js";
 import { InstanceLoop } from "./instance-loop.js";
 import { Journal } from "./journal.js";
-import { SglangReader } from "./reader/sglang-reader.js";
+import { createReader } from "./reader/create-reader.js";
 
 export const AGENT_VERSION = "0.1.0";
 
@@ -29,6 +30,7 @@ export class Agent {
     private readonly instances: readonly InstanceLoop[],
     private readonly session: ControllerSession,
     private readonly link: ControllerLink,
+    private readonly health: NodeHealth,
     private readonly clock: Clock,
     private readonly log: Logger,
     metrics: AgentMetrics,
@@ -44,6 +46,7 @@ export class Agent {
     const link = new ControllerLink(clock, log, maxBackoffMs);
     const key = (): string => readKey(keyFile, process.env["FULCRUM_AGENT_KEY"]);
     const client = new ControllerClient({ url, requestTimeoutMs, key });
+    const health = await NodeHealth.create(config, clock, log);
     const instances: InstanceLoop[] = [];
     const session = new ControllerSession({
       agent: config.agent,
@@ -64,8 +67,11 @@ export class Agent {
       instances.push(
         new InstanceLoop({
           config: instance,
-          reader: readerOf(instance, clock),
-          driver: driverOf(instance),
+          reader: createReader(instance, clock),
+          driver: health.inTurn(
+            instance,
+            createDriver(instance, { stateDir: config.stateDir, clock, log: instanceLog }),
+          ),
           journal,
           clock,
           log: instanceLog,
@@ -73,11 +79,13 @@ export class Agent {
           deadlines: config.deadlines,
           pollMs: config.pollMs,
           windowMs: config.windowMs,
+          noProgressMs: config.noProgressMs,
+          nodeConditions: () => health.conditionsOf(instance.instance),
           emit: (acks) => session.emit(acks),
         }),
       );
     }
-    return new Agent(config, instances, session, link, clock, log, metrics);
+    return new Agent(config, instances, session, link, health, clock, log, metrics);
   }
 
   start(): void {
@@ -85,6 +93,7 @@ export class Agent {
     this.running = Promise.all([
       ...this.instances.map((instance) => instance.run(signal)),
       this.session.poll(signal),
+      this.health.run(signal),
       this.tick(signal),
     ]);
   }
@@ -148,12 +157,4 @@ export class Agent {
       await clock.sleep(dueAtMs - now, signal);
     }
   }
-}
-
-function readerOf({ reader }: InstanceConfig, clock: Clock): SglangReader {
-  return new SglangReader({ url: reader.url, timeoutMs: reader.timeoutMs }, clock);
-}
-
-function driverOf({ driver }: InstanceConfig): EngineSimDriver {
-  return new EngineSimDriver({ socket: driver.socket, timeoutMs: driver.timeoutMs });
 }

@@ -28,7 +28,7 @@ describe("the agent's configuration", () => {
     const config = parseConfig(GOOD, "/etc/fulcrum/agent.yaml");
     expect(config).toMatchObject({ windowMs: 1_000, statusPort: null, stateDir: "/etc/fulcrum/state" });
     expect(config.controller.keyFile).toBe("/etc/fulcrum/agent.key");
-    expect(config.instances[0]?.driver.socket).toBe("/etc/fulcrum/x.sock");
+    expect(config.instances[0]?.driver).toMatchObject({ socket: "/etc/fulcrum/x.sock" });
   });
 
   test.each<[string, [string, string], RegExp]>([
@@ -46,6 +46,21 @@ describe("the agent's configuration", () => {
       /driver\.socket: .*107/,
     ],
     ["text that is not YAML", ["agent: node-a", "agent: [node-a"], /is not YAML/],
+    [
+      "a GPU that is none",
+      ["rankCount: 1", "rankCount: 1\n    gpus: [64]"],
+      /gpus\.0: must be an index from 0/,
+    ],
+    [
+      "a GPU named twice",
+      ["rankCount: 1", "rankCount: 1\n    gpus: [0, 0]"],
+      /gpus: must not name a GPU twice/,
+    ],
+    [
+      "a pipe directory that is not absolute",
+      ["stateDir", "gpuWatch: { mps: { pipeDirectory: ./mps } }\nstateDir"],
+      /gpuWatch\.mps\.pipeDirectory: must be an absolute path/,
+    ],
   ])("names %s", (_what, [from, to], message) => {
     expect(messageOf(GOOD.replace(from, to))).toMatch(message);
   });

@@ -3,8 +3,16 @@ import { hostname } from "node:os";
 import { dirname, resolve } from "node:path";
 import { MAX_INSTANCES_PER_REPORT, MAX_LONG_POLL_MS, MAX_RANKS } from "@fulcrum/contracts/agent-api.js";
 import { name } from "@fulcrum/contracts/primitives.js";
+import { ENGINES } from "@fulcrum/core/signal/bucket-advice.js";
 import { parse } from "yaml";
 import { z } from "zod";
+import { admissionCapDriver } from "./driver/admission-cap/admission-cap-config.js";
+import { kvcachedDriver } from "./driver/kvcached/kvcached-config.js";
+import { semiPdStaticDriver } from "./driver/semi-pd-static/semi-pd-config.js";
+import { sglangPdmuxDriver } from "./driver/sglang-pdmux/pdmux-config.js";
+import { mpsRespawnDriver, rocmCuMaskDriver } from "./workers/respawn-config.js";
+import { socketPathOf } from "./workers/worker-registry.js";
+import { gpuRefs, gpuWatch } from "./gpu/gpu-config.js";
 
 /** sun_path holds 108 bytes with its final zero. */
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -13,11 +21,26 @@ const httpUrl = z.url({ protocol: /^https?$/, error: "must be an http:// or http
 const durationMs = (least: number, most: number, usual: number) =>
   z.number().min(least).max(most).default(usual);
 
-const sglangReader = z.strictObject({
-  type: z.literal("sglang"),
-  url: httpUrl,
-  timeoutMs: durationMs(10, 60_000, 2_000),
-});
+/** Enough for one endpoint per data-parallel rank of a node; every page may take MAX_BODY_BYTES. */
+const MAX_READER_URLS = 8;
+
+/** docs/engine-metrics.md */
+const engineReader = z
+  .strictObject({
+    type: z.enum(ENGINES),
+    url: httpUrl.optional(),
+    urls: z.array(httpUrl).min(1).max(MAX_READER_URLS).optional(),
+    model: z.string().min(1).max(300).optional(),
+    timeoutMs: durationMs(10, 60_000, 2_000),
+  })
+  .refine(({ url, urls }) => (url === undefined) !== (urls === undefined), {
+    path: ["url"],
+    error: "needs url, or urls where the engine has several metrics pages, and not both",
+  })
+  .refine(({ urls }) => new Set(urls).size === (urls?.length ?? 0), {
+    path: ["urls"],
+    error: "must not name a URL twice: its requests would count twice",
+  });
 
 const engineSimDriver = z.strictObject({
   type: z.literal("engine-sim"),
@@ -39,8 +62,17 @@ const instanceConfig = z
       .min(1)
       .max(MAX_RANKS),
     rankCount: z.int().min(1).max(MAX_RANKS),
-    reader: z.discriminatedUnion("type", [sglangReader]),
-    driver: z.discriminatedUnion("type", [engineSimDriver]),
+    gpus: gpuRefs,
+    reader: engineReader,
+    driver: z.discriminatedUnion("type", [
+      engineSimDriver,
+      mpsRespawnDriver,
+      rocmCuMaskDriver,
+      kvcachedDriver,
+      admissionCapDriver,
+      semiPdStaticDriver,
+      sglangPdmuxDriver,
+    ]),
   })
   .refine(({ ranks }) => new Set(ranks).size === ranks.length, {
     path: ["ranks"],
@@ -76,6 +108,9 @@ const agentConfig = z
         verifyMs: durationMs(10, 3_600_000, 10_000),
       })
       .prefault({}),
+    /** Requests run and no token comes for so long: a deadlock. */
+    noProgressMs: durationMs(1_000, 3_600_000, 30_000),
+    gpuWatch,
     statusPort: z.int().min(0).max(65_535).nullable().default(null),
     instances: z.array(instanceConfig).min(1).max(MAX_INSTANCES_PER_REPORT),
   })
@@ -131,17 +166,32 @@ function withAbsolutePaths(config: AgentConfig, path: string): AgentConfig {
     stateDir: resolve(folder, config.stateDir),
     controller: { ...config.controller, keyFile: keyFile && resolve(folder, keyFile) },
     instances: config.instances.map((instance, index) => {
-      const socket = resolve(folder, instance.driver.socket);
-      const bytes = Buffer.byteLength(socket);
-      if (bytes > MAX_SOCKET_PATH_BYTES) {
-        throw new ConfigError(
-          `${path} is not valid:\n  instances.${index}.driver.socket: must be at most ` +
-            `${MAX_SOCKET_PATH_BYTES} bytes with its folder, got ${bytes}`,
-        );
+      const { driver, ranks } = instance;
+      if (driver.type === "engine-sim") {
+        const socket = resolve(folder, driver.socket);
+        refuseLongSocket(socket, `${path} is not valid:\n  instances.${index}.driver.socket`);
+        return { ...instance, driver: { ...driver, socket } };
       }
-      return { ...instance, driver: { ...instance.driver, socket } };
+      if (driver.type === "mps-respawn" || driver.type === "rocm-cu-mask") {
+        const workersDir = driver.workersDir ?? resolve(folder, config.stateDir, "workers");
+        const longest = socketPathOf(workersDir, instance.instance, Math.max(...ranks));
+        refuseLongSocket(
+          longest,
+          `${path} is not valid:\n  instances.${index}.driver.workersDir (or stateDir)`,
+        );
+        return { ...instance, driver: { ...driver, workersDir } };
+      }
+      return instance;
     }),
   };
+}
+
+function refuseLongSocket(socket: string, where: string): void {
+  const bytes = Buffer.byteLength(socket);
+  if (bytes <= MAX_SOCKET_PATH_BYTES) return;
+  throw new ConfigError(
+    `${where}: a socket must be at most ${MAX_SOCKET_PATH_BYTES} bytes with its folder, got ${bytes}`,
+  );
 }
 
 /**

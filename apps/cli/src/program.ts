@@ -3,6 +3,7 @@ import { addAgent } from "./commands/agent.js";
 import { addAgents } from "./commands/agents.js";
 import { addAudit } from "./commands/audit.js";
 import { connectionOptions } from "./commands/command.js";
+import { addConformance } from "./commands/conformance.js";
 import { addDecide } from "./commands/decide.js";
 import { addDecisions } from "./commands/decisions.js";
 import { addDemo } from "./commands/demo.js";
@@ -59,6 +60,7 @@ export function createProgram(io: Io): Command {
     addAudit,
     addDecide,
     addEvaluate,
+    addConformance,
     addAgent,
     addOpenapi,
   ])

@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { describeDriver } from "../testing/driver-conformance.js";
+import { describeCountingDriver, describeDriver } from "../testing/driver-conformance.js";
 import { FakeEngine } from "../testing/fake-engine.js";
 import { MAX_LINE_BYTES } from "./control-connection.js";
 import { EngineSimDriver } from "./engine-sim-driver.js";
@@ -20,7 +20,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-describeDriver("over a control socket", async () => {
+const overSocket = async () => {
   const fake = await FakeEngine.start(join(folder, "engine.sock"));
   const driver = new EngineSimDriver({ socket: fake.socketPath, timeoutMs: 2_000 });
   closers.push(async () => {
@@ -28,7 +28,9 @@ describeDriver("over a control socket", async () => {
     await fake.stop();
   });
   return { driver, engine: fake.model, kill: () => fake.kill() };
-});
+};
+describeDriver("over a control socket", overSocket);
+describeCountingDriver("over a control socket", overSocket);
 
 describe("a control socket that misbehaves", () => {
   async function against(

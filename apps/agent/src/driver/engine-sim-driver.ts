@@ -3,7 +3,14 @@ import { allocation } from "@fulcrum/contracts/primitives.js";
 import type { Allocation, GeneratedAllocation } from "@fulcrum/core/nouns.js";
 import { z } from "zod";
 import { ControlConnection } from "./control-connection.js";
-import type { ActualState, DriverCapabilities, PartitionDriver, Plan, Verdict } from "./partition-driver.js";
+import type {
+  ActualState,
+  DriverCapabilities,
+  PartitionDriver,
+  Plan,
+  SwitchAt,
+  Verdict,
+} from "./partition-driver.js";
 import { DriverError } from "./partition-driver.js";
 import { judge, quantise } from "./quantise.js";
 
@@ -24,6 +31,10 @@ const stateAnswer = z.object({
     asked: flatAllocation,
     prepared: z.object({ generation, ready: z.boolean() }).nullable(),
     bootId: z.string().min(1).max(200),
+    iterations: z
+      .object({ prefill: z.int().min(0), decode: z.int().min(0) })
+      .nullable()
+      .default(null),
   }),
 });
 
@@ -90,8 +101,9 @@ export class EngineSimDriver implements PartitionDriver {
     return this.state({ op: "prepare", generation: plan.generation, ...flat(plan.asked) });
   }
 
-  async commit(plan: Plan): Promise<ActualState> {
-    return this.state({ op: "commit", generation: plan.generation });
+  async commit(plan: Plan, switchAt: SwitchAt | null = null): Promise<ActualState> {
+    const at = switchAt === null ? {} : { at: switchAt };
+    return this.state({ op: "commit", generation: plan.generation, ...at });
   }
 
   async verify(plan: Plan): Promise<Verdict> {

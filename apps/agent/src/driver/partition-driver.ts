@@ -17,6 +17,23 @@ export interface ActualState {
   readonly delivered: Allocation;
   readonly asked: Allocation;
   readonly prepared: { readonly generation: number; readonly ready: boolean } | null;
+  /** The last iteration of each worker; null where the engine does not count them. Groups agree on one. */
+  readonly iterations?: SwitchAt | null;
+  /** Why the driver gave up the last preparation or switch by itself; null when it did not. */
+  readonly failure?: {
+    readonly generation: number;
+    readonly code: string;
+    readonly message: string;
+    readonly retryable: boolean;
+  } | null;
+  /** What the operator should know of, as condition names such as `MpsFault`. */
+  readonly conditions?: readonly string[];
+}
+
+/** For each role the iteration at whose end it switches; the same number on all ranks of a group. */
+export interface SwitchAt {
+  readonly prefill: number;
+  readonly decode: number;
 }
 
 /** A target made deliverable: rounded and clamped to the capabilities. */
@@ -32,7 +49,9 @@ export type Verdict =
   | { readonly kind: "delivered"; readonly delivered: Allocation }
   /** Not yet: worth asking again until the deadline. */
   | { readonly kind: "pending"; readonly why: string }
-  | { readonly kind: "not_delivered"; readonly message: string };
+  | { readonly kind: "not_delivered"; readonly message: string }
+  /** The driver cannot read it back: what was asked is all that is known. */
+  | { readonly kind: "unverified"; readonly message: string };
 
 /**
  * Moves the split of one engine (actuation.md §8). One action at a time; every call is bounded in time and
@@ -48,11 +67,18 @@ export interface PartitionDriver {
    * Replaces what was prepared and not committed. Of the generation that runs or is prepared: changes nothing.
    */
   prepare(plan: Plan): Promise<ActualState>;
-  /** Starts the switch and returns; each worker switches at its own iteration boundary. */
-  commit(plan: Plan): Promise<ActualState>;
+  /**
+   * Starts the switch and returns; each worker switches at its own iteration boundary, or at the end of the
+   * iteration named for its role (`too_late` when it is past). Until a worker gets there `observe` goes on to show
+   * the generation as prepared and ready, and `rollback` takes it back: a group that cannot agree needs that.
+   */
+  commit(plan: Plan, switchAt?: SwitchAt | null): Promise<ActualState>;
   /** Reads back whether the running generation delivers the plan. */
   verify(plan: Plan): Promise<Verdict>;
-  /** Drops a prepared generation that was not committed. A committed one goes back by a new generation only. */
+  /**
+   * Drops a prepared generation that was not committed, or waits for its iteration. One that workers are switching to
+   * goes back by a new generation only.
+   */
   rollback(generation: number): Promise<void>;
   close(): void;
 }

@@ -16,7 +16,12 @@ export interface AgentSetup {
     readonly instance: string;
     readonly metricsUrl: string;
     readonly socket: string;
+    readonly gpus?: readonly (number | string)[];
   }[];
+  /** Further fields of the configuration. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** Added to our environment. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export class AgentProcess {
@@ -28,7 +33,13 @@ export class AgentProcess {
   ) {}
 
   /** Resolves when the agent says that it is ready. */
-  static async start({ folder, controllerUrl, engines }: AgentSetup): Promise<AgentProcess> {
+  static async start({
+    folder,
+    controllerUrl,
+    engines,
+    config: more,
+    env,
+  }: AgentSetup): Promise<AgentProcess> {
     const config = join(folder, "agent.yaml");
     await writeFile(join(folder, "agent.key"), "test-key\n");
     await writeFile(
@@ -47,11 +58,13 @@ export class AgentProcess {
         windowMs: 100,
         pollMs: 20,
         statusPort: 0,
-        instances: engines.map(({ instance, metricsUrl, socket }) => ({
+        ...more,
+        instances: engines.map(({ instance, metricsUrl, socket, gpus = [] }) => ({
           instance,
           pool: "chat",
           ranks: [0],
           rankCount: 1,
+          gpus,
           reader: { type: "sglang", url: metricsUrl, timeoutMs: 300 },
           driver: { type: "engine-sim", socket, timeoutMs: 1_000 },
         })),
@@ -59,6 +72,7 @@ export class AgentProcess {
     );
     const child = spawn(process.execPath, [MAIN, "--config", config, "--exit-with-parent"], {
       stdio: ["pipe", "pipe", "pipe"],
+      env: { ...process.env, ...env },
     });
     const errors: string[] = [];
     const stderr = createInterface({ input: child.stderr });

@@ -12,10 +12,11 @@ export interface DriverUnderTest {
 
 const SPLIT: Allocation = { split: { prefillSmPct: 60, decodeSmPct: 40 }, kvQuotaPct: 90 };
 
-export function describeDriver(what: string, start: () => Promise<DriverUnderTest>): void {
-  const planned = async (driver: PartitionDriver, generation: number, allocation = SPLIT): Promise<Plan> =>
-    driver.plan({ generation, ...allocation }, await driver.probe());
+async function planned(driver: PartitionDriver, generation: number): Promise<Plan> {
+  return driver.plan({ generation, ...SPLIT }, await driver.probe());
+}
 
+export function describeDriver(what: string, start: () => Promise<DriverUnderTest>): void {
   describe(`the partition driver ${what}`, () => {
     test("prepares beside the running split, switches on commit, and reads back what was delivered", async () => {
       const { driver } = await start();
@@ -96,6 +97,35 @@ export function describeDriver(what: string, start: () => Promise<DriverUnderTes
       const error = await driver.observe().catch((error: unknown) => error);
       expect(error).toBeInstanceOf(DriverError);
       expect((error as DriverError).silent).toBe(true);
+    });
+  });
+}
+
+/** Of a driver whose engine counts iterations. */
+export function describeCountingDriver(what: string, start: () => Promise<DriverUnderTest>): void {
+  describe(`the partition driver ${what}, told when to switch,`, () => {
+    test("switches at the end of the iterations that are named; until then it may be taken back", async () => {
+      const { driver, engine } = await start();
+      engine.iterate(100);
+      const plan = await planned(driver, 1);
+      await driver.prepare(plan);
+      await driver.observe();
+      const late = driver.commit(plan, { prefill: 100, decode: 200 });
+      await expect(late).rejects.toMatchObject({ code: "too_late", retryable: true });
+      const armed = { generation: 0, phase: "preparing", prepared: { generation: 1, ready: true } };
+      await driver.commit(plan, { prefill: 200, decode: 200 });
+      await driver.commit(plan, { prefill: 200, decode: 200 });
+      expect(await driver.observe()).toMatchObject({ ...armed, iterations: { prefill: 100, decode: 100 } });
+      await driver.rollback(1);
+      engine.iterate(100);
+      expect(await driver.observe()).toMatchObject({ generation: 0, phase: "steady", prepared: null });
+      await driver.prepare(plan);
+      await driver.observe();
+      await driver.commit(plan, { prefill: 300, decode: 300 });
+      expect(await driver.observe()).toMatchObject(armed);
+      engine.iterate(100);
+      expect(await driver.observe()).toMatchObject({ phase: "switching" });
+      expect(await driver.observe()).toMatchObject({ generation: 1, phase: "steady" });
     });
   });
 }

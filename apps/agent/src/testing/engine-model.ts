@@ -3,7 +3,7 @@
  * looked at next, or when the test lets it. Serves the in-memory driver and the fake engine's socket alike.
  */
 import type { Allocation } from "@fulcrum/core/nouns.js";
-import type { ActualState } from "../driver/partition-driver.js";
+import type { ActualState, SwitchAt } from "../driver/partition-driver.js";
 
 export const MODEL_SM_COUNT = 108;
 export const MODEL_SM_PER_TPC = 2;
@@ -26,6 +26,10 @@ export class EngineModel {
   losePrepares = 0;
   /** The next n preparations are refused with this code. */
   refusePrepares: { times: number; code: string } = { times: 0, code: "prepare_failed" };
+  /** The last iteration of both workers; in the test's hands. null: an engine that does not count. */
+  iterations: SwitchAt | null = null;
+  /** What runs cannot be read back. */
+  unreadable = false;
   /** Delivered instead of what was asked. */
   misdeliver: Allocation | null = null;
   readonly calls: string[] = [];
@@ -35,6 +39,7 @@ export class EngineModel {
   private asked = START_UP;
   private prepared: { generation: number; ready: boolean; allocation: Allocation } | null = null;
   private switching = false;
+  private armed: SwitchAt | null = null;
 
   /** Begins anew, as a process that was killed and started again does. */
   restart(): void {
@@ -43,9 +48,20 @@ export class EngineModel {
     this.asked = START_UP;
     this.prepared = null;
     this.switching = false;
+    this.armed = null;
+  }
+
+  /** Both workers have run so many iterations more. */
+  iterate(count: number): void {
+    const { prefill, decode } = this.iterations ?? { prefill: 0, decode: 0 };
+    this.iterations = { prefill: prefill + count, decode: decode + count };
   }
 
   observe(): ActualState {
+    if (this.armed && this.isPast(this.armed)) {
+      this.armed = null;
+      this.switching = true;
+    }
     const state = this.state();
     if (this.prepared && !this.prepared.ready && !this.holdPrepare) {
       if (this.losePrepares > 0) {
@@ -70,25 +86,38 @@ export class EngineModel {
     }
     if (generation !== this.generation && generation !== this.prepared?.generation) {
       this.prepared = { generation, ready: false, allocation };
+      this.armed = null;
     }
     return this.state();
   }
 
-  commit(generation: number): ActualState {
-    this.calls.push(`commit ${generation}`);
+  commit(generation: number, at: SwitchAt | null = null): ActualState {
+    this.calls.push(
+      at === null ? `commit ${generation}` : `commit ${generation} at ${at.prefill}/${at.decode}`,
+    );
     this.refuseStale(generation);
     if (this.generation === generation) return this.state();
     if (this.prepared?.generation !== generation || !this.prepared.ready) {
       throw new Refusal("not_ready", `generation ${generation} is not ready`);
     }
-    this.switching = true;
+    if (at !== null && this.isPast(at)) throw new Refusal("too_late", "the iteration is past");
+    if (at === null) this.switching = true;
+    else this.armed = at;
     return this.state();
   }
 
   abort(generation: number): ActualState {
     this.calls.push(`abort ${generation}`);
-    if (this.prepared?.generation === generation && !this.switching) this.prepared = null;
+    if (this.prepared?.generation === generation && !this.switching) {
+      this.prepared = null;
+      this.armed = null;
+    }
     return this.state();
+  }
+
+  private isPast(at: SwitchAt): boolean {
+    const { prefill, decode } = this.iterations ?? { prefill: 0, decode: 0 };
+    return prefill >= at.prefill || decode >= at.decode;
   }
 
   private refuseStale(generation: number): void {
@@ -107,7 +136,8 @@ export class EngineModel {
       kvQuotaPct: this.asked.kvQuotaPct,
     };
     const bootId = `boot-${this.boots}`;
-    return { bootId, generation: this.generation, phase, delivered, asked: this.asked, prepared };
+    const { generation, asked, iterations } = this;
+    return { bootId, generation, phase, delivered, asked, prepared, iterations };
   }
 }
 

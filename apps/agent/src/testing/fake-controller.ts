@@ -18,6 +18,8 @@ export interface Refused {
 }
 
 export class FakeController {
+  /** Said to every instance that registers. */
+  warnings: readonly string[] | null = null;
   readonly registrations: Registration[] = [];
   readonly reports: Report[] = [];
   readonly acks: Ack[] = [];
@@ -134,7 +136,12 @@ export class FakeController {
     return {
       instances: taken.map(({ instance, running }) => {
         if (!this.assignments.has(instance)) this.assign(instance, 0, running);
-        return { instance, lastSeq: this.lastSeq(instance), assignment: this.assignments.get(instance) };
+        return {
+          instance,
+          lastSeq: this.lastSeq(instance),
+          assignment: this.assignments.get(instance),
+          ...(this.warnings && { warnings: this.warnings }),
+        };
       }),
       rejected: this.rejections(body.instances),
       clockSkewMs: 0,

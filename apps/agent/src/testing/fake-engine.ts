@@ -2,11 +2,12 @@
 import { rm } from "node:fs/promises";
 import { createServer as createHttpServer, type Server as HttpServer, type ServerResponse } from "node:http";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import type { SwitchAt } from "../driver/partition-driver.js";
 import { EngineModel, MODEL_SM_COUNT, MODEL_SM_PER_TPC, Refusal } from "./engine-model.js";
 import { expositionOf, type FakeCounts, ZERO_COUNTS } from "./exposition-text.js";
 
 /** What the metrics page does. */
-export type MetricsMode = "good" | "garbage" | "hang" | "error";
+export type MetricsMode = "good" | "garbage" | "hang" | "error" | "stalled";
 
 export class FakeEngine {
   readonly model = new EngineModel();
@@ -74,6 +75,12 @@ export class FakeEngine {
       return;
     }
     if (this.metricsMode === "error") response.statusCode = 500;
+    if (this.metricsMode === "stalled") {
+      // Three requests run and no token comes.
+      const { finished } = this.counts;
+      response.end(expositionOf({ arrivals: finished + 3, finished }));
+      return;
+    }
     // Every scrape sees a little more work, as a busy engine's would.
     this.counts = { ...this.counts, arrivals: this.counts.arrivals + 1, finished: this.counts.finished + 1 };
     response.end(this.metricsMode === "garbage" ? "<html>}{ not metrics" : expositionOf(this.counts));
@@ -102,7 +109,7 @@ export class FakeEngine {
   }
 
   private answer(request: Request): Record<string, unknown> {
-    const { id, op, generation = 0, prefillSmPct = 0, decodeSmPct = 0, kvQuotaPct = 0 } = request;
+    const { id, op, generation = 0, prefillSmPct = 0, decodeSmPct = 0, kvQuotaPct = 0, at = null } = request;
     try {
       if (op === "probe") return { id, ok: true, capabilities: CAPABILITIES };
       const asked = { split: { prefillSmPct, decodeSmPct }, kvQuotaPct };
@@ -110,7 +117,7 @@ export class FakeEngine {
         op === "prepare"
           ? this.model.prepare(generation, asked)
           : op === "commit"
-            ? this.model.commit(generation)
+            ? this.model.commit(generation, at)
             : op === "abort"
               ? this.model.abort(generation)
               : this.model.observe();
@@ -139,6 +146,7 @@ interface Request {
   readonly prefillSmPct?: number;
   readonly decodeSmPct?: number;
   readonly kvQuotaPct?: number;
+  readonly at?: SwitchAt | null;
 }
 
 const CAPABILITIES = {

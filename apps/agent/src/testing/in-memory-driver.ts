@@ -5,6 +5,7 @@ import type {
   DriverCapabilities,
   PartitionDriver,
   Plan,
+  SwitchAt,
   Verdict,
 } from "../driver/partition-driver.js";
 import { DriverError } from "../driver/partition-driver.js";
@@ -40,8 +41,8 @@ export class InMemoryDriver implements PartitionDriver {
     return this.ask(() => this.engine.prepare(plan.generation, plan.asked));
   }
 
-  commit(plan: Plan): Promise<ActualState> {
-    return this.ask(() => this.engine.commit(plan.generation));
+  commit(plan: Plan, switchAt: SwitchAt | null = null): Promise<ActualState> {
+    return this.ask(() => this.engine.commit(plan.generation, switchAt));
   }
 
   async verify(plan: Plan): Promise<Verdict> {
@@ -52,6 +53,7 @@ export class InMemoryDriver implements PartitionDriver {
     if (actual.generation > plan.generation) {
       return { kind: "not_delivered", message: `generation ${actual.generation} runs` };
     }
+    if (this.engine.unreadable) return { kind: "unverified", message: "nothing tells what runs" };
     return judge(plan, actual.delivered);
   }
 

@@ -1,0 +1,274 @@
+/**
+ * Moves the split by new workers beside the old ones (semi-PD §4.3, actuation.md §8.1): the share of a worker is fixed
+ * when it starts. The supervisor does the work; this is its face as a driver. Serves `rocm-cu-mask` too, whose workers
+ * get their share from a mask.
+ */
+import type { WorkerRole } from "@fulcrum/contracts/worker-protocol.js";
+import type { Allocation, GeneratedAllocation, Limits } from "@fulcrum/core/nouns.js";
+import { boundedErrorText } from "../workers/error-text.js";
+import type { MpsPort } from "../workers/mps-port.js";
+import type { QuotaPort } from "../workers/quota-port.js";
+import { type Hardware, bestCohort, isWarm } from "../workers/role-view.js";
+import { ROLES, type Supervisor } from "../workers/supervisor.js";
+import { RankClaimedError } from "../workers/worker-hub.js";
+import {
+  type ActualState,
+  type DriverCapabilities,
+  DriverError,
+  type PartitionDriver,
+  type Plan,
+  type SwitchAt,
+  type Verdict,
+} from "./partition-driver.js";
+import { judge, quantise } from "./quantise.js";
+
+const STATUS_MS = 500;
+/** Between the end of one worker and the first iteration of the next, what was read last still counts. */
+const GAP_MS = 5_000;
+const MPS_LOOK_MS = 5_000;
+
+export interface RespawnDriverOptions {
+  readonly name: "mps-respawn" | "rocm-cu-mask";
+  readonly supervisor: Supervisor;
+  readonly limits: Limits;
+  readonly hardware: Hardware;
+  /** False: the old workers stop first. */
+  readonly live: boolean;
+  readonly mps: MpsPort | null;
+  readonly quota: QuotaPort | null;
+}
+
+export class RespawnDriver implements PartitionDriver {
+  private opening: Promise<void> | null = null;
+  private readonly lastRead = new Map<WorkerRole, { readonly smPct: number; readonly atMs: number }>();
+  private preparedMs: number | null = null;
+  private preparing: { readonly generation: number; readonly sinceMs: number } | null = null;
+  private mpsTrouble: DriverError | null = null;
+  private mpsLookedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(private readonly options: RespawnDriverOptions) {}
+
+  async probe(): Promise<DriverCapabilities> {
+    await this.open();
+    const { name, live, limits, hardware } = this.options;
+    const { smCount, smPerTpc } = hardware;
+    const roundingPct = Math.max(limits.granularityPct, (100 * smPerTpc) / smCount);
+    return { driver: name, live, limits, prepareMs: this.preparedMs, smCount, roundingPct };
+  }
+
+  async observe(): Promise<ActualState> {
+    await this.open();
+    const { supervisor, quota } = this.options;
+    void this.lookAtMps();
+    const isPrepared = supervisor.prepared;
+    // Fresh numbers are worth a round trip when ranks are about to agree on one.
+    if (isPrepared) await supervisor.refreshIterations(STATUS_MS);
+    const { bootId, committed, pending, failure } = supervisor.journal.state;
+    if (isPrepared && pending && this.preparing?.generation === pending.generation) {
+      this.preparedMs = Math.round(performance.now() - this.preparing.sinceMs);
+      this.preparing = null;
+    }
+    const split = { prefillSmPct: this.deliveredPct("prefill"), decodeSmPct: this.deliveredPct("decode") };
+    const kvQuotaPct = (await quota?.quotaPct()) ?? committed.asked.kvQuotaPct;
+    return {
+      bootId,
+      generation: committed.generation,
+      phase: pending === null ? "steady" : pending.step,
+      delivered: { split, kvQuotaPct },
+      asked: committed.asked,
+      prepared: pending?.step === "preparing" ? { generation: pending.generation, ready: isPrepared } : null,
+      iterations: this.iterations(),
+      failure: failure && { ...failure, retryable: true },
+      conditions: this.conditions(),
+    };
+  }
+
+  plan(target: GeneratedAllocation, capabilities: DriverCapabilities): Plan {
+    return quantise(target, capabilities);
+  }
+
+  async prepare(plan: Plan): Promise<ActualState> {
+    await this.open();
+    const { supervisor } = this.options;
+    const { committed, pending } = supervisor.journal.state;
+    refuseStale(plan, Math.max(committed.generation, pending?.generation ?? 0));
+    if (plan.generation !== committed.generation && plan.generation !== pending?.generation) {
+      if (pending?.step === "switching") {
+        throw new DriverError("not_ready", `generation ${pending.generation} is still switching`, true);
+      }
+      await this.refuseWithoutMps(plan.asked);
+      this.preparing = { generation: plan.generation, sinceMs: performance.now() };
+      supervisor.prepare(plan.generation, plan.asked);
+    }
+    return this.observe();
+  }
+
+  async commit(plan: Plan, switchAt: SwitchAt | null = null): Promise<ActualState> {
+    await this.open();
+    const { supervisor } = this.options;
+    const { committed, pending, failure } = supervisor.journal.state;
+    refuseStale(plan, Math.max(committed.generation, pending?.generation ?? 0));
+    if (plan.generation === committed.generation) return this.observe();
+    if (pending?.generation === plan.generation && pending.step === "switching") return this.observe();
+    if (pending === null && failure?.generation === plan.generation) {
+      throw new DriverError(failure.code, failure.message, true);
+    }
+    if (pending?.generation !== plan.generation || !supervisor.prepared) {
+      throw new DriverError("not_ready", `generation ${plan.generation} is not ready`, true);
+    }
+    this.refuseLate(switchAt);
+    supervisor.commit(switchAt);
+    return this.observe();
+  }
+
+  async verify(plan: Plan): Promise<Verdict> {
+    const actual = await this.observe();
+    if (actual.phase === "switching" || actual.generation < plan.generation) {
+      return { kind: "pending", why: `generation ${actual.generation} runs, ${actual.phase}` };
+    }
+    if (actual.generation > plan.generation) {
+      return { kind: "not_delivered", message: `generation ${actual.generation} runs` };
+    }
+    const blind = ROLES.flatMap((role) => this.options.supervisor.holders(role)).find(
+      ({ smCount }) => smCount === null,
+    );
+    const verdict = judge(plan, actual.delivered);
+    if (verdict.kind !== "delivered" || !blind) return verdict;
+    return { kind: "unverified", message: `${blind.id} cannot tell how many SMs it sees` };
+  }
+
+  async rollback(generation: number): Promise<void> {
+    await this.open();
+    const { pending } = this.options.supervisor.journal.state;
+    if (pending?.generation === generation && pending.step === "preparing")
+      this.options.supervisor.rollback();
+  }
+
+  /** The workers go on. */
+  close(): void {
+    this.options.quota?.close();
+    void this.options.supervisor.close();
+  }
+
+  private async open(): Promise<void> {
+    this.opening ??= this.options.supervisor.open();
+    try {
+      await this.opening;
+    } catch (error) {
+      this.opening = null;
+      if (error instanceof RankClaimedError) throw new DriverError("rank_claimed", error.message, true);
+      throw new DriverError("workers_dir", `the workers' folder: ${boundedErrorText(error)}`, true);
+    }
+  }
+
+  /** What the workers that iterate see, of all SMs; the least of the ranks. */
+  private deliveredPct(role: WorkerRole): number {
+    const { supervisor, hardware } = this.options;
+    const view = supervisor.view(role);
+    const holders = supervisor.holders(role);
+    const now = performance.now();
+    if (view.ranks.every((rank) => holders.some((holder) => holder.rank === rank))) {
+      const counts = holders.map(({ smCount, smPct }) =>
+        smCount === null ? smPct : Math.round((10_000 * smCount) / hardware.smCount) / 100,
+      );
+      const smPct = Math.min(...counts);
+      this.lastRead.set(role, { smPct, atMs: now });
+      return smPct;
+    }
+    const last = this.lastRead.get(role);
+    if (last && now - last.atMs < GAP_MS) return last.smPct;
+    throw new DriverError("unreachable", `no ${role} worker iterates on every rank`, true);
+  }
+
+  private iterations(): SwitchAt | null {
+    const [prefill, decode] = ROLES.map((role) =>
+      this.options.supervisor.holders(role).map(({ iteration }) => iteration),
+    );
+    if (!prefill?.length || !decode?.length) return null;
+    return { prefill: Math.max(...prefill), decode: Math.max(...decode) };
+  }
+
+  /** An iteration that is past already: better said before anything moves. */
+  private refuseLate(switchAt: SwitchAt | null): void {
+    const now = this.iterations();
+    if (switchAt === null || now === null) return;
+    for (const role of ROLES) {
+      const view = this.options.supervisor.view(role);
+      if (view.pending?.smPct === view.runs.smPct || now[role] < switchAt[role]) continue;
+      throw new DriverError("too_late", `${role} is at iteration ${now[role]}, past ${switchAt[role]}`, true);
+    }
+  }
+
+  private async refuseWithoutMps(asked: Allocation): Promise<void> {
+    const { mps } = this.options;
+    if (mps === null) return;
+    this.mpsTrouble = await troubleOf(mps);
+    if (this.mpsTrouble) throw this.mpsTrouble;
+    const more = this.workersToStart(asked);
+    if (more === 0) return;
+    const clients = await mps.clientCount().catch((error: unknown) => {
+      throw missing(error);
+    });
+    if (clients + more > mps.clientLimit) {
+      const message = `${clients} clients of ${mps.clientLimit} are connected to the MPS server, ${more} more are needed`;
+      throw new DriverError("mps_client_limit", message, true);
+    }
+  }
+
+  private workersToStart({ split }: Allocation): number {
+    const { supervisor } = this.options;
+    return ROLES.map((role) => {
+      const wanted = role === "prefill" ? split.prefillSmPct : split.decodeSmPct;
+      const view = supervisor.view(role);
+      const isThere = bestCohort(view, (worker) => worker.smPct === wanted && isWarm(worker)) !== null;
+      return isThere ? 0 : view.ranks.length;
+    }).reduce((sum, count) => sum + count, 0);
+  }
+
+  private async lookAtMps(): Promise<void> {
+    const { mps } = this.options;
+    const now = performance.now();
+    if (mps === null || now - this.mpsLookedAtMs < MPS_LOOK_MS) return;
+    this.mpsLookedAtMs = now;
+    this.mpsTrouble = await troubleOf(mps);
+  }
+
+  private conditions(): readonly string[] {
+    const { supervisor } = this.options;
+    const { gpuSuspect } = supervisor.journal.state;
+    const isShort = ROLES.some((role) => {
+      const { runs, pending } = supervisor.view(role);
+      return pending === null && supervisor.holders(role).some(({ smPct }) => smPct !== runs.smPct);
+    });
+    return [
+      ...(this.mpsTrouble ? [this.mpsTrouble.code === "mps_fault" ? "MpsFault" : "MpsMissing"] : []),
+      ...(gpuSuspect ? ["GpuSuspect"] : []),
+      ...(isShort ? ["WorkerLost"] : []),
+      ...(supervisor.journal.unwritable ? ["WorkerJournalUnwritable"] : []),
+    ];
+  }
+}
+
+function refuseStale(plan: Plan, newest: number): void {
+  if (plan.generation >= newest) return;
+  throw new DriverError("stale_generation", `generation ${plan.generation} is below ${newest}`, false);
+}
+
+async function troubleOf(mps: MpsPort): Promise<DriverError | null> {
+  try {
+    // MISSING: the daemon answers, and starts a server with its first client.
+    if ((await mps.status()) !== "FAULT") return null;
+    return new DriverError(
+      "mps_fault",
+      "the MPS server is in FAULT: it takes no client until all have ended",
+      true,
+    );
+  } catch (error) {
+    return missing(error);
+  }
+}
+
+function missing(error: unknown): DriverError {
+  const code = (error as { code?: unknown }).code === "fault" ? "mps_fault" : "mps_missing";
+  return new DriverError(code, `no MPS daemon answers: ${boundedErrorText(error)}`, true);
+}

@@ -1,0 +1,155 @@
+/** Does the moves that next-move chose. What a request comes to is put into the registry; the next look sees it. */
+import type { WorkerAnswer, WorkerRequest, WorkerRole } from "@fulcrum/contracts/worker-protocol.js";
+import type { Logger } from "pino";
+import type { MpsPort } from "./mps-port.js";
+import type { Move, RetireStep } from "./role-view.js";
+import { WorkerLinkError } from "./worker-link.js";
+import type { WorkerRegistry } from "./worker-registry.js";
+
+/** Requests that a worker answers at once. */
+const ANSWER_MS = 5_000;
+const STATUS_MS = 1_000;
+
+export interface MoveRunnerOptions {
+  readonly registry: WorkerRegistry;
+  readonly mps: MpsPort | null;
+  readonly log: Logger;
+  readonly handOverMs: number;
+  readonly leadIterations: number;
+  readonly highTurn: (role: WorkerRole, rank: number, turn: number) => void;
+  readonly fail: (code: string, message: string) => void;
+  readonly suspect: () => void;
+  readonly start: (role: WorkerRole, move: Extract<Move, { kind: "start" }>) => void;
+  readonly faulted: (role: WorkerRole) => void;
+}
+
+export class MoveRunner {
+  /** Clients that the MPS daemon has ended cleanly: killing them afterwards harms nobody. */
+  private readonly terminated = new Set<string>();
+
+  constructor(private readonly options: MoveRunnerOptions) {}
+
+  run(role: WorkerRole, move: Move): void {
+    const { registry, log, start, fail } = this.options;
+    switch (move.kind) {
+      case "start":
+        return start(role, move);
+      case "attach":
+        return void this.attach(role, move.worker);
+      case "iterate":
+        return void this.iterate(role, move);
+      case "hand_over":
+        return void this.handOver(role, move);
+      case "retire":
+        return void this.retire(role, move.worker, move.step);
+      case "condemn":
+        return this.condemn(role, move.worker, move.code, move.message);
+      case "forget": {
+        const worker = registry.view(move.worker);
+        const expected = worker?.retiring !== null && worker?.fault === null;
+        log[expected ? "info" : "warn"]({
+          event: "worker_ended",
+          worker: move.worker,
+          why: registry.lastWords(move.worker),
+        });
+        if (!expected) this.options.faulted(role);
+        this.terminated.delete(move.worker);
+        return registry.forget(move.worker);
+      }
+      case "fail":
+        return fail(move.code, move.message);
+    }
+  }
+
+  private async attach(role: WorkerRole, worker: string): Promise<void> {
+    this.options.registry.update(worker, { state: "attaching" });
+    const answer = await this.ask(role, worker, { op: "attach" }, ANSWER_MS);
+    if (answer && !answer.ok) this.condemn(role, worker, answer.code, answer.message);
+  }
+
+  private async iterate(role: WorkerRole, move: Extract<Move, { kind: "iterate" }>): Promise<void> {
+    const { worker, turn, take } = move;
+    const answer = await this.ask(role, worker, { op: "iterate", turn, take }, ANSWER_MS);
+    if (answer && !answer.ok) await this.refused(role, worker, answer);
+  }
+
+  private async handOver(role: WorkerRole, move: Extract<Move, { kind: "hand_over" }>): Promise<void> {
+    const { registry, handOverMs } = this.options;
+    for (const { worker } of move.workers) registry.update(worker, { inFlight: "hand_over" });
+    const at = move.at === "agree" ? await this.agree(role, move.workers) : move.at;
+    await Promise.all(
+      move.workers.map(async ({ worker, turn }) => {
+        const answer = await this.ask(role, worker, { op: "hand_over", turn, at }, handOverMs);
+        if (answer === null || answer.ok) return;
+        if (answer.code === "too_late") this.options.fail("too_late", `${worker}: ${answer.message}`);
+        else await this.refused(role, worker, answer);
+      }),
+    );
+  }
+
+  /** An iteration that no rank has reached when the request arrives. */
+  private async agree(role: WorkerRole, workers: readonly { readonly worker: string }[]): Promise<number> {
+    const { registry, leadIterations } = this.options;
+    await Promise.all(workers.map(({ worker }) => this.ask(role, worker, { op: "status" }, STATUS_MS)));
+    return Math.max(...workers.map(({ worker }) => registry.view(worker)?.iteration ?? 0)) + leadIterations;
+  }
+
+  private async retire(role: WorkerRole, worker: string, step: RetireStep): Promise<void> {
+    const { registry, mps, log } = this.options;
+    registry.update(worker, { retiring: { step, sinceMs: performance.now() } });
+    log[step === "sigkill" ? "error" : "info"]({ event: "worker_retire", worker, step });
+    if (step === "drain" || step === "leave")
+      return void (await this.ask(role, worker, { op: step }, ANSWER_MS));
+    if (step === "sigterm") return registry.signal(worker, "SIGTERM");
+    const pid = registry.pid(worker);
+    if (step === "sigkill") {
+      if (!this.terminated.has(worker)) this.options.suspect();
+      return registry.signal(worker, "SIGKILL");
+    }
+    if (mps === null || pid === null) return;
+    try {
+      await mps.terminateClient(pid);
+      this.terminated.add(worker);
+    } catch (error) {
+      log.error({ event: "terminate_client_failed", worker, pid, error: String(error) });
+    }
+  }
+
+  private condemn(role: WorkerRole, worker: string, code: string, message: string): void {
+    this.options.log.warn({ event: "worker_condemned", worker, code, message });
+    this.options.registry.update(worker, { fault: { code, message } });
+    this.options.faulted(role);
+  }
+
+  private async refused(
+    role: WorkerRole,
+    worker: string,
+    refusal: Extract<WorkerAnswer, { ok: false }>,
+  ): Promise<void> {
+    const { registry, log, highTurn } = this.options;
+    log.warn({ event: "worker_refused", worker, code: refusal.code, message: refusal.message });
+    const rank = registry.view(worker)?.rank ?? 0;
+    if (refusal.code === "stale_turn")
+      return highTurn(role, rank, refusal.turn ?? (registry.view(worker)?.turn ?? 0) + 1);
+    // We did not know its state: now we do.
+    if (refusal.code === "bad_state") return void (await this.ask(role, worker, { op: "status" }, STATUS_MS));
+    this.condemn(role, worker, refusal.code, refusal.message);
+  }
+
+  /** null when there was no answer: one that should come at once and does not is a fault. */
+  private async ask(
+    role: WorkerRole,
+    worker: string,
+    body: WorkerRequest,
+    timeoutMs: number,
+  ): Promise<WorkerAnswer | null> {
+    try {
+      return await this.options.registry.request(worker, body, timeoutMs);
+    } catch (error) {
+      if (!(error instanceof WorkerLinkError)) throw error;
+      const atOnce = body.op === "attach" || body.op === "iterate";
+      if (error.code === "timeout" && atOnce) this.condemn(role, worker, "no_answer", error.message);
+      return null;
+    }
+  }
+}

@@ -1,0 +1,121 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { WorkerWorld } from "./testing/worker-world.js";
+
+type Happening =
+  | { readonly kind: "tick" | "commit" | "rollback" | "agent"; readonly actor?: undefined }
+  | { readonly kind: "prepare"; readonly smPct: number }
+  | { readonly kind: "time"; readonly ms: number }
+  | { readonly kind: "step" | "connect" | "disconnect" | "crash" | "hang"; readonly actor: number };
+
+const happening: fc.Arbitrary<Happening> = fc.oneof(
+  { weight: 8, arbitrary: fc.constant({ kind: "tick" } as const) },
+  {
+    weight: 10,
+    arbitrary: fc.record({
+      kind: fc.constantFrom("step", "connect"),
+      actor: fc.nat(7),
+    }) as fc.Arbitrary<Happening>,
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constantFrom("disconnect", "crash", "hang"),
+      actor: fc.nat(7),
+    }) as fc.Arbitrary<Happening>,
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant("prepare" as const), smPct: fc.constantFrom(30, 50, 70) }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.constantFrom(
+      { kind: "commit" } as const,
+      { kind: "commit" } as const,
+      { kind: "rollback" } as const,
+    ),
+  },
+  { weight: 1, arbitrary: fc.constant({ kind: "agent" } as const) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant("time" as const), ms: fc.constantFrom(20, 300, 6_000, 11_000) }),
+  },
+);
+
+function happen(world: WorkerWorld, it: Happening): void {
+  if (it.kind === "tick") world.tick();
+  else if (it.kind === "commit") world.commit();
+  else if (it.kind === "rollback") world.rollback();
+  else if (it.kind === "agent") world.restartAgent();
+  else if (it.kind === "prepare") world.prepare(it.smPct);
+  else if (it.kind === "time") world.nowMs += it.ms;
+  else {
+    const actor = world.actors[(it.actor ?? 0) % Math.max(1, world.actors.length)];
+    if (!actor) return;
+    if (it.kind === "hang") actor.hung = true;
+    else world[it.kind](actor);
+  }
+}
+
+/** Everything that can go on does, in turn, and nothing breaks any more. */
+function calm(world: WorkerWorld): void {
+  for (let round = 0; round < 400; round += 1) {
+    for (const actor of world.actors) {
+      world.connect(actor);
+      world.step(actor);
+    }
+    world.tick();
+    world.nowMs += 60;
+  }
+}
+
+describe.each([
+  ["one rank", [0], []],
+  ["two ranks", [0, 1], []],
+  ["one rank with standby workers", [0], [30, 70]],
+] as const)("whatever happens, on %s", (_what, ranks, standby) => {
+  test("nobody iterates beside another, no third generation runs, and it ends in an allocation that was asked", () => {
+    fc.assert(
+      fc.property(fc.array(happening, { maxLength: 120 }), (happenings) => {
+        const world = new WorkerWorld(ranks, standby);
+        for (const it of happenings) {
+          happen(world, it);
+          for (const rank of ranks) {
+            expect(world.iterating(rank).length, "workers that iterate").toBeLessThanOrEqual(1);
+            const live = world.actors.filter(({ alive, view }) => alive && view.rank === rank);
+            expect(live.length, "workers").toBeLessThanOrEqual(2 + standby.length);
+          }
+        }
+        const allowed = new Set(world.sharesWanted);
+        calm(world);
+        for (const rank of ranks) {
+          const [holder, ...others] = world.iterating(rank);
+          expect(others).toEqual([]);
+          expect(
+            allowed.has(holder?.view.smPct ?? -1),
+            `rank ${rank} iterates at a share that was asked`,
+          ).toBe(true);
+          expect(holder?.view.smPct).toBe(world.runs.smPct);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test("a role whose share does not change is left alone", () => {
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom("tick", "step", "commit"), { maxLength: 40 }), (kinds) => {
+        const world = new WorkerWorld(ranks, standby);
+        calm(world);
+        const before = ranks.map((rank) => world.iterating(rank)[0]?.view.id);
+        world.prepare(50);
+        for (const kind of kinds)
+          happen(world, (kind === "step" ? { kind, actor: 0 } : { kind }) as Happening);
+        calm(world);
+        expect(ranks.map((rank) => world.iterating(rank)[0]?.view.id)).toEqual(before);
+      }),
+      { numRuns: 50 },
+    );
+  });
+});

@@ -1,0 +1,117 @@
+/**
+ * The resident process of every rank: owns weights, KV storage and batch state and outlives the workers. Started here
+ * where a command is given, else somebody else's; only started ones are watched.
+ */
+import { existsSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import { z } from "zod";
+import { backoffMs } from "../backoff.js";
+import { type ProcessKey, isAlive } from "./proc.js";
+import { readStateFile, writeStateFile } from "./state-file.js";
+import { environmentOf, startProcess } from "./worker-process.js";
+
+export const RESIDENT_DIED = "resident_died";
+const RESTART_BACKOFF = { firstMs: 200, capMs: 30_000 };
+const record = z.object({ pid: z.int().min(1), startTicks: z.number().nullable() });
+
+export interface ResidentsOptions {
+  readonly folder: string;
+  readonly instance: string;
+  readonly ranks: readonly number[];
+  /** null: the operator runs them. `{rank}` is filled in, as in `env` and `readyPath`. */
+  readonly command: readonly string[] | null;
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string | null;
+  /** It is up when this path exists; null: as soon as it runs. */
+  readonly readyPath: string | null;
+  readonly log: Logger;
+}
+
+interface Resident {
+  readonly rank: number;
+  key: ProcessKey | null;
+  failures: number;
+  notBeforeMs: number;
+}
+
+export class Residents {
+  private readonly all: Resident[] = [];
+
+  constructor(private readonly options: ResidentsOptions) {}
+
+  open(): void {
+    if (this.options.command === null) return;
+    for (const rank of this.options.ranks) {
+      const known = record.safeParse(readStateFile(this.recordFile(rank)));
+      const key = known.success && isAlive(known.data) ? known.data : null;
+      this.all.push({ rank, key, failures: 0, notBeforeMs: 0 });
+    }
+  }
+
+  /** Whether workers can attach. */
+  get ready(): boolean {
+    const { readyPath } = this.options;
+    return this.all.every(
+      ({ key, rank }) => key !== null && (readyPath === null || existsSync(this.fill(readyPath, rank))),
+    );
+  }
+
+  /** Starts what does not run; the ranks whose resident was found dead. */
+  tend(): readonly number[] {
+    const died: number[] = [];
+    for (const resident of this.all) {
+      if (resident.key !== null && !isAlive(resident.key)) {
+        died.push(resident.rank);
+        resident.key = null;
+        resident.failures += 1;
+        resident.notBeforeMs =
+          performance.now() + backoffMs(resident.failures, RESTART_BACKOFF, Math.random());
+        this.options.log.error({ event: RESIDENT_DIED, rank: resident.rank });
+      }
+      if (resident.key === null && performance.now() >= resident.notBeforeMs) this.start(resident);
+    }
+    return died;
+  }
+
+  private start(resident: Resident): void {
+    const { command, env, cwd, readyPath, log, folder, instance } = this.options;
+    const { rank } = resident;
+    // What is left of one before it would make this one look ready.
+    if (readyPath !== null) rmSync(this.fill(readyPath, rank), { force: true });
+    const filled = Object.entries(env).map(([name, value]) => [name, this.fill(value, rank)] as const);
+    const added = {
+      ...Object.fromEntries(filled),
+      FULCRUM_INSTANCE: instance,
+      FULCRUM_WORKER_RANK: String(rank),
+    };
+    resident.key = startProcess(
+      {
+        command: (command ?? []).map((part) => this.fill(part, rank)),
+        env: environmentOf(process.env, added),
+        cwd,
+        logFile: join(folder, `${instance}-resident-${rank}.log`),
+      },
+      (why) => log.warn({ event: "resident_ended", rank, why }),
+    );
+    log.info({ event: "resident_start", rank, pid: resident.key?.pid ?? null });
+    if (resident.key === null) {
+      resident.failures += 1;
+      resident.notBeforeMs = performance.now() + backoffMs(resident.failures, RESTART_BACKOFF, Math.random());
+      return;
+    }
+    try {
+      writeStateFile(this.recordFile(rank), resident.key);
+    } catch (error) {
+      log.warn({ event: "resident_record_unwritable", rank, error: String(error) });
+    }
+  }
+
+  private fill(text: string, rank: number): string {
+    return text.replaceAll("{rank}", String(rank));
+  }
+
+  private recordFile(rank: number): string {
+    return join(this.options.folder, `${this.options.instance}-resident-${rank}.json`);
+  }
+}

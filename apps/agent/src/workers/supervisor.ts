@@ -1,0 +1,319 @@
+/**
+ * Keeps the workers of one instance on this node at what is committed, and moves them to what is pending: looks, asks
+ * next-move what to do, does it. Everything that takes long is a request that waits on its own.
+ */
+import { randomBytes } from "node:crypto";
+import { WORKER_PROTOCOL_VERSION, type WorkerRole } from "@fulcrum/contracts/worker-protocol.js";
+import type { Allocation } from "@fulcrum/core/nouns.js";
+import type { Logger } from "pino";
+import { backoffMs } from "../backoff.js";
+import type { SwitchAt } from "../driver/partition-driver.js";
+import { MoveRunner } from "./move-runner.js";
+import type { MpsPort } from "./mps-port.js";
+import { hasStopped, isNaivelySwitched, naiveMoves } from "./naive-move.js";
+import { isPrepared, isSwitched, nextMoves } from "./next-move.js";
+import { QuotaKeeper } from "./quota-keeper.js";
+import type { QuotaPort } from "./quota-port.js";
+import { type Residents, RESIDENT_DIED } from "./residents.js";
+import type { Hardware, Move, RoleView, SupervisorLimits, WorkerView } from "./role-view.js";
+import { SupervisorJournal, type SupervisorState } from "./supervisor-journal.js";
+import { environmentOf } from "./worker-process.js";
+import { WorkerRegistry } from "./worker-registry.js";
+
+export const ROLES: readonly WorkerRole[] = ["prefill", "decode"];
+const TICK_MS = 50;
+const LOG_CHECK_MS = 10_000;
+const START_BACKOFF = { firstMs: 200, capMs: 30_000 };
+
+export interface SupervisorOptions {
+  readonly instance: string;
+  readonly ranks: readonly number[];
+  readonly folder: string;
+  /** The workers' command; `{rank}` and `{role}` in it and in `env` are filled in. */
+  readonly command: readonly string[];
+  readonly cwd: string | null;
+  readonly env: Readonly<Record<string, string>>;
+  /** FULCRUM_RESIDENT, with `{rank}`. */
+  readonly residentAddress: string;
+  /** The environment that gives a worker its share. */
+  readonly shareEnv: (role: WorkerRole, smPct: number) => Readonly<Record<string, string>>;
+  readonly startUp: Allocation;
+  readonly standby: Readonly<Record<WorkerRole, readonly number[]>>;
+  readonly keepWarmMs: number;
+  readonly handOverMs: number;
+  /** How many iterations ahead ranks agree to switch. */
+  readonly leadIterations: number;
+  readonly switching: "overlapped" | "naive";
+  readonly limits: SupervisorLimits;
+  readonly hardware: Hardware;
+  readonly residents: Residents;
+  readonly mps: MpsPort | null;
+  readonly quota: QuotaPort | null;
+  readonly log: Logger;
+}
+
+export class Supervisor {
+  readonly journal: SupervisorJournal;
+  readonly registry: WorkerRegistry;
+  private readonly runner: MoveRunner;
+  private readonly quota: QuotaKeeper;
+  private readonly highestTurn = new Map<string, number>();
+  private readonly startNotBefore = { prefill: 0, decode: 0 };
+  private readonly faults = { prefill: 0, decode: 0 };
+  private previous: { readonly asked: Allocation; readonly untilMs: number } | null = null;
+  private timer: NodeJS.Timeout | null = null;
+  private queued = false;
+  private lastLogCheckMs = 0;
+  private openedAtMs = 0;
+  /** Whether `committed` is known: from the journal, or from the workers. */
+  private known = false;
+  private closed = false;
+
+  constructor(private readonly options: SupervisorOptions) {
+    const { folder, instance, ranks, log, startUp } = options;
+    this.journal = SupervisorJournal.open(`${folder}/${instance}-supervisor.json`, startUp, log);
+    this.registry = new WorkerRegistry({
+      folder,
+      instance,
+      ranks,
+      log,
+      nowMs: () => performance.now(),
+      changed: () => this.wake(),
+    });
+    this.quota = new QuotaKeeper(options.quota, log, () => this.wake());
+    this.runner = new MoveRunner({
+      registry: this.registry,
+      mps: options.mps,
+      log,
+      handOverMs: options.handOverMs,
+      leadIterations: options.leadIterations,
+      highTurn: (role, rank, turn) => this.noteTurn(role, rank, turn),
+      fail: (code, message) => this.fail(code, message),
+      suspect: () => this.journal.update({ gpuSuspect: true }),
+      start: (role, move) => this.start(role, move),
+      faulted: (role) => this.backOff(role),
+    });
+  }
+
+  /** Finds what runs, then keeps it. @throws RankClaimedError */
+  async open(): Promise<void> {
+    await this.registry.open();
+    if (this.registry.size === 0) this.journal.newBoot();
+    this.openedAtMs = performance.now();
+    this.known = this.journal.found || this.registry.size === 0;
+    this.options.residents.open();
+    this.timer = setInterval(() => this.wake(), TICK_MS);
+    this.wake();
+  }
+
+  /** Replaces what was prepared and not committed. */
+  prepare(generation: number, asked: Allocation): void {
+    this.journal.update({ pending: { generation, asked, step: "preparing", at: null }, failure: null });
+    this.wake();
+  }
+
+  commit(at: SwitchAt | null): void {
+    const { pending } = this.journal.state;
+    if (pending) this.journal.update({ pending: { ...pending, step: "switching", at } });
+    this.tick();
+  }
+
+  rollback(): void {
+    this.journal.update({ pending: null });
+    this.wake();
+  }
+
+  get prepared(): boolean {
+    const { pending } = this.journal.state;
+    if (pending === null) return false;
+    return this.options.switching === "naive" || ROLES.every((role) => isPrepared(this.view(role)));
+  }
+
+  view(role: WorkerRole): RoleView {
+    const { ranks, limits, hardware, standby, mps } = this.options;
+    const { committed, pending } = this.journal.state;
+    const pctOf = ({ split }: Allocation): number =>
+      role === "prefill" ? split.prefillSmPct : split.decodeSmPct;
+    return {
+      nowMs: performance.now(),
+      ranks,
+      workers: this.registry.views(role),
+      runs: { generation: committed.generation, smPct: pctOf(committed.asked) },
+      pending: pending && {
+        generation: pending.generation,
+        smPct: pctOf(pending.asked),
+        step: pending.step,
+        at: pending.at?.[role] ?? null,
+      },
+      previous: this.previous && { smPct: pctOf(this.previous.asked), untilMs: this.previous.untilMs },
+      standbyPcts: standby[role],
+      highestTurn: new Map(ranks.map((rank) => [rank, this.highestTurn.get(`${role} ${rank}`) ?? 0])),
+      startNotBeforeMs: this.startNotBefore[role],
+      limits,
+      hardware,
+      canTerminateClient: mps !== null,
+    };
+  }
+
+  /** Asks the workers that iterate where they are, so that ranks on several nodes can agree on an iteration. */
+  async refreshIterations(timeoutMs: number): Promise<void> {
+    const holders = ROLES.flatMap((role) => this.holders(role)).filter(({ connected }) => connected);
+    await Promise.all(
+      holders.map(({ id }) => this.registry.request(id, { op: "status" }, timeoutMs).catch(() => null)),
+    );
+  }
+
+  holders(role: WorkerRole): readonly WorkerView[] {
+    return this.registry
+      .views(role)
+      .filter(({ alive, state }) => alive && (state === "iterating" || state === "handing_over"));
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    if (this.timer) clearInterval(this.timer);
+    await this.registry.close();
+  }
+
+  private wake(): void {
+    if (this.queued || this.closed) return;
+    this.queued = true;
+    setImmediate(() => {
+      this.queued = false;
+      this.tick();
+    });
+  }
+
+  private tick(): void {
+    if (this.closed) return;
+    this.tendResidents();
+    if (!this.known && !this.learn()) return;
+    for (const role of ROLES) {
+      // Seen anew: the other role may have given up what is pending.
+      for (const move of this.movesOf(this.view(role))) this.runner.run(role, move);
+    }
+    this.settle();
+    const now = performance.now();
+    if (now - this.lastLogCheckMs < LOG_CHECK_MS) return;
+    this.lastLogCheckMs = now;
+    this.registry.boundLogs();
+  }
+
+  private movesOf(view: RoleView): readonly Move[] {
+    if (!this.options.residents.ready) return [];
+    if (this.options.switching === "overlapped") return nextMoves(view);
+    if (view.pending?.step !== "switching") return nextMoves({ ...view, pending: null, previous: null });
+    return naiveMoves(
+      view,
+      ROLES.every((role) => hasStopped(this.view(role))),
+    );
+  }
+
+  /**
+   * Without a journal what runs is what the workers that iterate say. Until those that were found have been heard, or
+   * given up, nothing is moved.
+   */
+  private learn(): boolean {
+    const { reconnectMs } = this.options.limits;
+    const all = ROLES.flatMap((role) => this.registry.views(role));
+    const isUnheard = all.some(({ alive, state }) => alive && state === null);
+    if (isUnheard && performance.now() - this.openedAtMs < reconnectMs) return false;
+    const [prefill] = this.holders("prefill");
+    const [decode] = this.holders("decode");
+    this.known = true;
+    if (!prefill && !decode) return true;
+    const { split, kvQuotaPct } = this.options.startUp;
+    const asked = {
+      split: {
+        prefillSmPct: prefill?.smPct ?? split.prefillSmPct,
+        decodeSmPct: decode?.smPct ?? split.decodeSmPct,
+      },
+      kvQuotaPct,
+    };
+    const generation = Math.max(prefill?.generation ?? 0, decode?.generation ?? 0);
+    this.options.log.warn({ event: "committed_learned", generation, asked });
+    this.journal.update({ committed: { generation, asked } });
+    return true;
+  }
+
+  private keepQuota({ generation, asked }: SupervisorState["committed"]): boolean {
+    const boot = this.journal.state.bootId;
+    return this.quota.keep({ generation, kvQuotaPct: asked.kvQuotaPct, boot });
+  }
+
+  private settle(): void {
+    const { pending, committed } = this.journal.state;
+    if (pending === null && this.options.residents.ready) this.keepQuota(committed);
+    if (pending?.step !== "switching") return;
+    const isDone = this.options.switching === "naive" ? isNaivelySwitched : isSwitched;
+    if (!ROLES.every((role) => isDone(this.view(role)))) return;
+    if (!this.keepQuota(pending)) return;
+    const { keepWarmMs, log } = this.options;
+    this.previous =
+      keepWarmMs > 0 ? { asked: committed.asked, untilMs: performance.now() + keepWarmMs } : null;
+    const { generation, asked } = pending;
+    this.journal.update({ committed: { generation, asked }, pending: null, failure: null });
+    log.info({ event: "switched", generation });
+    for (const role of ROLES) this.faults[role] = 0;
+    this.wake();
+  }
+
+  private fail(code: string, message: string): void {
+    const { pending } = this.journal.state;
+    if (pending === null) return;
+    const { generation } = pending;
+    this.options.log.error({ event: "pending_given_up", generation, code, message });
+    this.journal.update({ pending: null, failure: { generation, code, message } });
+    this.wake();
+  }
+
+  private tendResidents(): void {
+    const died = this.options.residents.tend();
+    if (died.length === 0) return;
+    this.journal.newBoot();
+    this.fail(RESIDENT_DIED, `the resident of rank ${died.join(", ")} has ended`);
+    for (const role of ROLES) {
+      for (const worker of this.registry.views(role)) {
+        if (!died.includes(worker.rank) || worker.fault !== null) continue;
+        const fault = { code: RESIDENT_DIED, message: `the resident of rank ${worker.rank} has ended` };
+        this.registry.update(worker.id, { fault });
+      }
+    }
+  }
+
+  private noteTurn(role: WorkerRole, rank: number, turn: number): void {
+    const key = `${role} ${rank}`;
+    this.highestTurn.set(key, Math.max(turn, this.highestTurn.get(key) ?? 0));
+  }
+
+  private backOff(role: WorkerRole): void {
+    this.faults[role] += 1;
+    this.startNotBefore[role] =
+      performance.now() + backoffMs(this.faults[role], START_BACKOFF, Math.random());
+  }
+
+  private start(role: WorkerRole, move: Extract<Move, { kind: "start" }>): void {
+    const { instance, command, cwd, env, residentAddress, shareEnv } = this.options;
+    const { rank, generation, smPct, standby } = move;
+    const id = `w-${rank}-${role}-${generation}-${randomBytes(4).toString("hex")}`;
+    const fill = (text: string): string => text.replaceAll("{rank}", String(rank)).replaceAll("{role}", role);
+    const added = {
+      ...Object.fromEntries(Object.entries(env).map(([name, value]) => [name, fill(value)])),
+      ...shareEnv(role, smPct),
+      FULCRUM_WORKER_PROTOCOL: String(WORKER_PROTOCOL_VERSION),
+      FULCRUM_WORKER_SOCKET: this.registry.socketPath(rank),
+      FULCRUM_WORKER_ID: id,
+      FULCRUM_WORKER_ROLE: role,
+      FULCRUM_WORKER_RANK: String(rank),
+      FULCRUM_INSTANCE: instance,
+      FULCRUM_GENERATION: String(generation),
+      FULCRUM_SM_PCT: String(smPct),
+      FULCRUM_RESIDENT: fill(residentAddress),
+    };
+    this.options.log.info({ event: "worker_start", worker: id, role, rank, generation, smPct });
+    this.registry.start(
+      { id, role, rank, generation, smPct, standby },
+      { command: command.map(fill), cwd, env: environmentOf(process.env, added) },
+    );
+  }
+}
