@@ -1,5 +1,10 @@
 import { CreateTables1764000000000 } from "./1764000000000-create-tables.js";
 import { CreateWindows1764000000001 } from "./1764000000001-create-windows.js";
+import { AddGroupBarrier1764000000002 } from "./1764000000002-add-group-barrier.js";
 
 /** Every migration, oldest first; listed by hand, so that none is picked up by accident. */
-export const MIGRATIONS = [CreateTables1764000000000, CreateWindows1764000000001];
+export const MIGRATIONS = [
+  CreateTables1764000000000,
+  CreateWindows1764000000001,
+  AddGroupBarrier1764000000002,
+];

@@ -237,3 +237,33 @@ test("losing everything in the queue only delays: the rollout still ends", async
   // And what comes by the clock, housekeeping, is back.
   await expect.poll(() => count("scheduler"), SOON).toBe(1);
 }, 60_000);
+
+describe("an engine that stands still after a verified change", () => {
+  const stalled = { entry: { conditions: ["NoProgress"] } };
+
+  test("gets back what it ran before, once, and the change waits", async () => {
+    const { instance, agent, move } = await aSettledInstance();
+    await move();
+    await agent.carryOut(instance, 2);
+    const answer = await agent.report(instance, stalled);
+    expect(answer.assignments).toMatchObject([{ instance, generation: 3, allocation: splitAt(60) }]);
+    await agent.report(instance, stalled);
+    const rollouts = await rolloutsOf(instance);
+    expect(rollouts).toMatchObject([
+      { generation: 2, kind: "decision", state: "rolled_back", failure: expect.stringContaining("no token") },
+      { generation: 3, kind: "rollback", state: "offered", to: splitAt(60) },
+    ]);
+    await agent.carryOut(instance, 3);
+    await agent.report(instance, stalled);
+    expect(await instanceOf(instance)).toMatchObject({ desired: { generation: 3 } });
+  });
+
+  test("of a person's pin nothing is taken back", async () => {
+    const { instance, agent, move } = await aSettledInstance();
+    await move();
+    await agent.carryOut(instance, 2);
+    await fixture.controller.ask("pinInstance", { params: { instance }, body: { reason: "a trial" } });
+    await agent.report(instance, stalled);
+    expect(await instanceOf(instance)).toMatchObject({ desired: { generation: 2 } });
+  });
+});

@@ -5,7 +5,7 @@ export const MAX_ACKS_PER_REQUEST = 1_024;
 
 /**
  * Acknowledgements that the controller has not taken, in order. Of each instance only the newest generation
- * and attempt are kept, so there are never more than 5 steps x its ranks.
+ * and attempt are kept, so there are never more than 6 steps x its ranks.
  */
 export class AckOutbox {
   private acks: Ack[] = [];

@@ -297,7 +297,8 @@ describe("an engine", () => {
   );
 });
 
-test("the status page shows what is asked and what is delivered", async () => {
+test("the status page shows what is asked, what is delivered, and what the operator should set", async () => {
+  controller.warnings = ["Start SGLang with --bucket-time-to-first-token 0.3"];
   const agent = await startAgent();
   await bringTo(2);
   const get = async (path: string) => fetch(`${agent.ready.statusUrl}${path}`);
@@ -305,8 +306,21 @@ test("the status page shows what is asked and what is delivered", async () => {
   expect(await (await get("/status")).json()).toMatchObject({
     agent: "node-a",
     controller: { unreachableSince: null, registered: ["chat-0"] },
-    instances: [{ target: { generation: 2, outcome: "verified" }, observed: { generation: 2 } }],
+    instances: [
+      {
+        target: { generation: 2, outcome: "verified" },
+        observed: { generation: 2 },
+        engine: "sglang",
+        tpotBasis: "token",
+        warnings: controller.warnings,
+      },
+    ],
   });
+  // It told the buckets that the warning is about.
+  expect(controller.registrations.at(-1)?.instances).toMatchObject([
+    { capabilities: { engine: "sglang" }, buckets: { ttftMs: [100, 300, 1_000], tpotMs: [20, 50, 100] } },
+  ]);
+  expect(agent.logged("buckets_miss_slo")).toMatchObject([{ msg: controller.warnings[0] }]);
   const metrics = await (await get("/metrics")).text();
   expect(metrics).toContain('fulcrum_agent_applied_generation{instance="chat-0"} 2');
   expect(metrics).toMatch(/fulcrum_agent_rollout_step_seconds_count\{instance="chat-0",step="preparing"} 1/);

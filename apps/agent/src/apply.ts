@@ -3,15 +3,24 @@
  * engine runs, the next action. Level-triggered: nothing is remembered that can be read back, so a repeated,
  * lost or interrupted step is simply done again.
  *
- *   waiting -> preparing -> (ready) -> switching -> verifying -> verified
+ *   waiting -> preparing -> ready -> (armed) -> switching -> verifying -> verified
  *
- * and from any of them to failed.
+ * and from any of them to failed. `ready` lasts while the other ranks of a group are waited for, `armed` until the
+ * engine gets to the iteration that they agreed on; neither has a deadline here, for the controller keeps the group's.
  */
-import type { ActualState } from "./driver/partition-driver.js";
+import type { Assignment } from "@fulcrum/contracts/agent-api.js";
+import type { ActualState, SwitchAt } from "./driver/partition-driver.js";
 import type { Failure } from "./journal.js";
 
 /** What this process has done for the goal so far. */
-export type Step = "waiting" | "preparing" | "switching" | "verifying";
+export type Step = "waiting" | "preparing" | "ready" | "armed" | "switching" | "verifying";
+
+export interface Wanted {
+  readonly generation: number;
+  readonly attempt: number;
+  /** null: not before the group says so. */
+  readonly commit?: Assignment["commit"];
+}
 
 export interface Progress {
   readonly step: Step;
@@ -23,14 +32,16 @@ export type Action =
   | { readonly kind: "wait" }
   | { readonly kind: "abort"; readonly generation: number }
   | { readonly kind: "prepare" }
-  | { readonly kind: "commit" }
+  /** Prepared, and to be told; the group's word is waited for. */
+  | { readonly kind: "ready" }
+  | { readonly kind: "commit"; readonly switchAt: SwitchAt | null }
   | { readonly kind: "verify" }
   | { readonly kind: "fail"; readonly failure: Failure };
 
 export function nextAction(
-  goal: { readonly generation: number },
+  goal: Wanted,
   progress: Progress,
-  actual: Pick<ActualState, "generation" | "phase" | "prepared">,
+  actual: Pick<ActualState, "generation" | "phase" | "prepared" | "failure">,
   nowMs: number,
 ): Action {
   const overdue = nowMs > progress.deadlineAtMs;
@@ -45,15 +56,38 @@ export function nextAction(
   if (actual.generation === goal.generation) return { kind: "verify" };
   if (prepared?.generation === goal.generation) {
     if (overdue) return fail("prepare_timeout", "the preparation was not ready in time", true);
-    return prepared.ready ? { kind: "commit" } : { kind: "wait" };
+    return prepared.ready ? onceReady(goal, progress) : { kind: "wait" };
   }
   // Of a superseded goal, or of an earlier life of this agent.
   if (prepared) return { kind: "abort", generation: prepared.generation };
-  if (progress.step === "preparing") return fail("prepare_lost", "the engine dropped the preparation", true);
-  if (progress.step === "switching") return fail("switch_lost", "the engine did not keep the switch", true);
-  return overdue
-    ? fail("prepare_timeout", "the preparation did not start in time", true)
-    : { kind: "prepare" };
+  return withNothingPrepared(goal, progress, actual.failure ?? null, overdue);
+}
+
+function withNothingPrepared(
+  { generation }: Wanted,
+  { step }: Progress,
+  failure: NonNullable<ActualState["failure"]> | null,
+  overdue: boolean,
+): Action {
+  if (step === "waiting") {
+    return overdue
+      ? fail("prepare_timeout", "the preparation did not start in time", true)
+      : { kind: "prepare" };
+  }
+  if (failure?.generation === generation) return fail(failure.code, failure.message, failure.retryable);
+  return step === "preparing" || step === "ready"
+    ? fail("prepare_lost", "the engine dropped the preparation", true)
+    : fail("switch_lost", "the engine did not keep the switch", true);
+}
+
+function onceReady({ generation, attempt, commit }: Wanted, { step }: Progress): Action {
+  if (commit !== null) {
+    if (step === "armed") return { kind: "wait" };
+    return { kind: "commit", switchAt: commit?.switchAt ?? null };
+  }
+  // An earlier attempt may have armed it, and was withdrawn: then it would switch alone.
+  if (step === "waiting" && attempt > 1) return { kind: "abort", generation };
+  return { kind: "ready" };
 }
 
 function fail(code: string, message: string, retryable: boolean): Action {

@@ -15,6 +15,8 @@ import {
   DriverError,
   type PartitionDriver,
 } from "./driver/partition-driver.js";
+import type { GpuCondition } from "./health/fault-memory.js";
+import { ProgressWatch } from "./health/progress-watch.js";
 import type { Journal } from "./journal.js";
 import type { EngineReader } from "./reader/engine-reader.js";
 import { type Deadlines, Rollout } from "./rollout.js";
@@ -31,6 +33,10 @@ export interface InstanceLoopOptions {
   readonly deadlines: Deadlines;
   readonly pollMs: number;
   readonly windowMs: number;
+  /** Requests run and no token comes for so long: `NoProgress`. */
+  readonly noProgressMs: number;
+  /** Of the GPUs that the instance uses. */
+  readonly nodeConditions: () => readonly GpuCondition[];
   readonly emit: (acks: readonly Ack[]) => void;
 }
 
@@ -40,6 +46,9 @@ type Condition =
   | "DriverUnreachable"
   | "JournalUnwritable"
   | "StaleAssignment"
+  | "ReadBackMissing"
+  | "NoProgress"
+  | GpuCondition
   | "EngineRestarted"
   | "CounterReset";
 
@@ -47,19 +56,25 @@ type Condition =
 export class InstanceLoop {
   readonly name: string;
   readonly rollout: Rollout;
+  /** What the rule of progress judges by; a rollout under verification looks at the part since its switch. */
+  readonly progress: ProgressWatch;
   private readonly meter: Meter;
+  private stalled = false;
   private probed: DriverCapabilities | null = null;
   /** The last read-back; null while the driver does not answer. */
   private actual: ActualState | null = null;
   private driverSilent = false;
   private lastGeneration = 0;
   private staleAssignment = false;
+  /** What the controller said at registration that the operator should set. */
+  private warnings: readonly string[] = [];
   private readonly happened = new Set<Condition>();
   private wake = new AbortController();
 
   constructor(private readonly options: InstanceLoopOptions) {
     const { config, journal, driver, clock, log, deadlines, pollMs, windowMs, emit, metrics } = options;
     this.name = config.instance;
+    this.progress = new ProgressWatch(options.noProgressMs);
     this.meter = new Meter({
       instance: this.name,
       reader: options.reader,
@@ -120,6 +135,7 @@ export class InstanceLoop {
     if (journal.unwritable) void journal.flush();
     if (config.ranks.includes(0)) await this.meter.measure(signal);
     else await this.look();
+    this.noteProgress();
   }
 
   /** null until the engine has been heard: its capabilities and its running allocation are read from it. */
@@ -127,15 +143,23 @@ export class InstanceLoop {
     if (this.probed === null || this.actual === null) return null;
     const { instance, pool, ranks, rankCount } = this.options.config;
     const { driver, live, limits, prepareMs, smCount } = this.probed;
-    const capabilities = { driver, live, limits, prepareMs, smCount };
+    const engine = this.options.config.reader.type;
+    const capabilities = { driver, live, limits, prepareMs, smCount, engine };
     // A controller that knows a lower generation goes on above this one, instead of offering what is refused.
     const generation = Math.max(this.actual.generation, this.options.journal.state.highestGeneration);
     const running = this.actual.delivered;
-    return { instance, pool, ranks, rankCount, capabilities, generation, running };
+    const seen = this.meter.latest;
+    const buckets = {
+      ttftMs: seen?.ttft ? [...seen.ttft.boundsMs] : null,
+      tpotMs: seen?.tpot ? [...seen.tpot.boundsMs] : null,
+    };
+    return { instance, pool, ranks, rankCount, capabilities, generation, running, buckets, barrier: true };
   }
 
-  registered({ lastSeq, assignment }: RegistrationAnswer["instances"][number]): void {
+  registered({ lastSeq, assignment, warnings = [] }: RegistrationAnswer["instances"][number]): void {
     this.meter.windows.startAfter(lastSeq);
+    this.warnings = warnings;
+    for (const warning of warnings) this.options.log.warn({ event: "buckets_miss_slo" }, warning);
     this.offer(assignment);
   }
 
@@ -172,7 +196,10 @@ export class InstanceLoop {
     if (this.driverSilent) lasting.push("DriverUnreachable");
     if (this.options.journal.unwritable) lasting.push("JournalUnwritable");
     if (this.staleAssignment) lasting.push("StaleAssignment");
-    return [...lasting, ...this.happened];
+    if (this.options.journal.state.target?.readBackMissing) lasting.push("ReadBackMissing");
+    if (this.stalled) lasting.push("NoProgress");
+    const ofDriver = this.actual?.conditions ?? [];
+    return [...new Set([...lasting, ...ofDriver, ...this.options.nodeConditions(), ...this.happened])];
   }
 
   status(): Record<string, unknown> {
@@ -188,6 +215,9 @@ export class InstanceLoop {
       nextSeq: this.meter.windows.next,
       bufferedWindows: this.meter.windows.size,
       droppedWindows: this.meter.windows.droppedCount,
+      engine: this.options.config.reader.type,
+      tpotBasis: this.meter.latest?.tpotBasis ?? null,
+      warnings: this.warnings,
       conditions: this.conditions(),
     };
   }
@@ -195,6 +225,25 @@ export class InstanceLoop {
   async close(): Promise<void> {
     await this.options.journal.flush();
     this.options.driver.close();
+  }
+
+  private noteProgress(): void {
+    const { clock, log } = this.options;
+    const seen = this.meter.latest;
+    if (seen) {
+      const { running } = seen.gauges;
+      this.progress.note({ atMs: seen.monotonicMs, running, outputTokens: seen.counters.outputTokens });
+    }
+    const verdict = this.progress.verdict(clock.monotonicMs());
+    const stalled = verdict.kind === "no_progress";
+    if (stalled && !this.stalled) {
+      log.error(
+        { event: "no_progress", stalledMs: Math.round(verdict.stalledMs) },
+        "requests run, no token comes",
+      );
+    }
+    if (!stalled && this.stalled) log.info({ event: "progress", now: verdict.kind });
+    this.stalled = stalled;
   }
 
   private async look(): Promise<ActualState | null> {
@@ -235,6 +284,7 @@ export class InstanceLoop {
     if (known === actual.bootId && !fell) return;
     void journal.update({ bootId: actual.bootId });
     this.probed = null;
+    this.progress.restart();
     if (known === null) return;
     log.warn(
       { event: "engine_restarted", generation: actual.generation },

@@ -5,6 +5,7 @@
  */
 import { mkdir, open, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
+import { switchAt } from "@fulcrum/contracts/agent-api.js";
 import { allocation, generatedAllocation, generation, name } from "@fulcrum/contracts/primitives.js";
 import { z } from "zod";
 import type { Logger } from "pino";
@@ -18,6 +19,10 @@ export const target = z.strictObject({
   outcome: z.enum(["open", "verified", "failed"]),
   /** Set exactly when the outcome is `failed`. */
   failure: failure.nullable(),
+  /** The group's word, as in the assignment: null is to wait for it. Absent: none is needed. */
+  commit: z.strictObject({ switchAt: switchAt.nullable() }).nullable().optional(),
+  /** Verified without a read-back: what was delivered is not known. */
+  readBackMissing: z.boolean().optional(),
 });
 
 const journalState = z.strictObject({

@@ -6,12 +6,12 @@ import type { Ack, Assignment } from "@fulcrum/contracts/agent-api.js";
 import { pino } from "pino";
 import { Journal } from "./journal.js";
 import { Rollout } from "./rollout.js";
-import { describeDriver } from "./testing/driver-conformance.js";
+import { describeCountingDriver, describeDriver } from "./testing/driver-conformance.js";
 import { EngineModel } from "./testing/engine-model.js";
 import { InMemoryDriver } from "./testing/in-memory-driver.js";
 import { VirtualClock } from "./testing/virtual-clock.js";
 
-describeDriver("in memory", () => {
+const inMemory = () => {
   const engine = new EngineModel();
   const driver = new InMemoryDriver(engine);
   const kill = (): Promise<void> => {
@@ -19,7 +19,9 @@ describeDriver("in memory", () => {
     return Promise.resolve();
   };
   return Promise.resolve({ driver, engine, kill });
-});
+};
+describeDriver("in memory", inMemory);
+describeCountingDriver("in memory", inMemory);
 
 const log = pino({ level: "silent" });
 const DEADLINES = { prepareMs: 10_000, switchMs: 5_000, verifyMs: 2_000 };
@@ -147,6 +149,112 @@ describe("a rollout", () => {
     expect(engine.calls).toEqual(["prepare 1", "commit 1"]);
     expect(told().slice(3)).toEqual(["1/1 verified", "1/1 verified", "1/1 verified"]);
   });
+});
+
+describe("a rollout of a group", () => {
+  const open = { switchAt: { prefill: 130, decode: 230 } };
+  const waiting = (attempt = 1): Assignment => ({ ...assignment(1, attempt), commit: null });
+  const opened = (attempt = 1): Assignment => ({ ...assignment(1, attempt), commit: open });
+  beforeEach(() => (engine.iterations = { prefill: 100, decode: 200 }));
+
+  test("waits with what is prepared however long, says how far it is, and switches at the agreed iterations", async () => {
+    rollout.offer(waiting());
+    await passes(10);
+    await clock.sleep(10 * DEADLINES.prepareMs);
+    await passes(10);
+    expect(engine.calls).toEqual(["prepare 1"]);
+    expect(told()).toEqual(["1/1 preparing", "1/1 ready"]);
+    expect(acks[1]?.iterations).toMatchObject({ prefill: 100, decode: 200 });
+    expect(rollout.offer(opened())).toBe("accepted");
+    expect(rollout.offer(opened())).toBe("repeat");
+    await passes(10);
+    await clock.sleep(10 * DEADLINES.switchMs);
+    await passes(10);
+    expect(engine.calls).toEqual(["prepare 1", "commit 1 at 130/230"]);
+    expect(told().at(-1)).toBe("1/1 armed");
+    engine.iterate(30);
+    await passes();
+    expect(told().slice(-2)).toEqual(["1/1 switched", "1/1 verified"]);
+  });
+
+  test("does not take the word back for an answer that was long under way", async () => {
+    rollout.offer(waiting());
+    await passes(5);
+    rollout.offer(opened());
+    expect(rollout.offer(waiting())).toBe("repeat");
+    await passes(5);
+    expect(told().at(-1)).toBe("1/1 armed");
+  });
+
+  test("that is past the agreed iterations says so and has nothing left that could switch alone", async () => {
+    rollout.offer(waiting());
+    await passes(5);
+    engine.iterate(30);
+    rollout.offer(opened());
+    await passes(5);
+    expect(told().at(-1)).toBe("1/1 failed too_late");
+    expect(await driver.observe()).toMatchObject({ generation: 0, phase: "steady", prepared: null });
+  });
+
+  test("takes back what was armed when it is withdrawn, before it offers itself again", async () => {
+    rollout.offer(waiting());
+    await passes(5);
+    rollout.offer(opened());
+    await passes(5);
+    rollout.offer(waiting(2));
+    await passes(5);
+    engine.iterate(1_000);
+    await passes(5);
+    expect(engine.calls).toEqual(["prepare 1", "commit 1 at 130/230", "abort 1", "prepare 1"]);
+    expect(told().slice(-2)).toEqual(["1/2 preparing", "1/2 ready"]);
+    expect((await driver.observe()).generation).toBe(0);
+  });
+
+  test("is not forgotten with a life of the agent: neither that it must wait nor what it was told", async () => {
+    rollout.offer(waiting());
+    await passes(5);
+    await journal.flush();
+    rollout = await agentLife();
+    await passes(5);
+    expect(engine.calls).toEqual(["prepare 1"]);
+    rollout.offer(opened());
+    await passes(3);
+    await journal.flush();
+    rollout = await agentLife();
+    await passes(3);
+    engine.iterate(30);
+    await passes();
+    expect(told().at(-1)).toBe("1/1 verified");
+    expect(engine.calls.filter((call) => call.startsWith("prepare"))).toEqual(["prepare 1"]);
+  });
+
+  test("goes back alone once nobody follows the group", async () => {
+    rollout.offer(waiting());
+    await passes(5);
+    expect(rollout.offer(assignment(1))).toBe("accepted");
+    await passes();
+    expect(told().at(-1)).toBe("1/1 verified");
+  });
+});
+
+test("what cannot be read back ends as verified, with nothing delivered, and says so in every life", async () => {
+  engine.unreadable = true;
+  rollout.offer(assignment(1));
+  await passes();
+  expect(told().at(-1)).toBe("1/1 verified");
+  expect(acks.at(-1)?.delivered).toBeNull();
+  expect(journal.state.target?.readBackMissing).toBe(true);
+  await journal.flush();
+  rollout = await agentLife();
+  await passes();
+  acks.length = 0;
+  rollout.offer(assignment(1));
+  expect(acks.at(-1)).toMatchObject({ step: "verified", delivered: null });
+  engine.unreadable = false;
+  rollout.offer(assignment(2));
+  await passes();
+  expect(acks.at(-1)?.delivered).not.toBeNull();
+  expect(journal.state.target?.readBackMissing ?? false).toBe(false);
 });
 
 describe("a rollout fails", () => {

@@ -8,8 +8,11 @@ import {
   type DriverCapabilities,
   DriverError,
   type PartitionDriver,
+  type SwitchAt,
 } from "./driver/partition-driver.js";
+import { IterationRate } from "./iteration-rate.js";
 import type { Failure, Journal } from "./journal.js";
+import { stepAcks } from "./step-acks.js";
 import { type Goal, Targets } from "./targets.js";
 
 export interface RolloutOptions {
@@ -48,6 +51,8 @@ interface Pursuit extends Progress {
 
 /** Of restoring the last good allocation: nobody else will try, so the agent does until it succeeds. */
 const RESTORE_BACKOFF = { firstMs: 1_000, capMs: 30_000 };
+/** Steps in which the engine has at most a preparation, armed or not, that can be dropped. */
+const REVOCABLE: ReadonlySet<Step> = new Set<Step>(["waiting", "preparing", "ready", "armed"]);
 const SILENT_PAUSE_MS = 1_000;
 /** Between two repeats of an end that the controller has already been told. */
 const RETELL_MS = 5_000;
@@ -61,6 +66,7 @@ export class Rollout {
   private restoreNotBeforeMs = 0;
   private retellNotBeforeMs = 0;
   private lastActual: ActualState | null = null;
+  private readonly rate = new IterationRate();
 
   constructor(private readonly options: RolloutOptions) {
     this.targets = new Targets(options.journal);
@@ -101,6 +107,8 @@ export class Rollout {
     try {
       const actual = await this.options.observe();
       this.lastActual = actual;
+      const now = this.options.clock.monotonicMs();
+      this.rate.note(actual.bootId, actual.iterations ?? null, now);
       goal = this.targets.goal(actual.generation) ?? this.unverifiedRestore();
       this.atGoal = goal === null;
       if (goal === null) {
@@ -108,7 +116,6 @@ export class Rollout {
         this.restoreFailures = 0;
         return idleMs;
       }
-      const now = this.options.clock.monotonicMs();
       if (goal.kind === "restore" && now < this.restoreNotBeforeMs) return pollMs;
       const progress = this.progressOf(goal, actual.bootId);
       await this.act(goal, nextAction(goal, progress, actual, now));
@@ -128,12 +135,11 @@ export class Rollout {
         return driver.rollback(action.generation);
       case "prepare":
         return this.prepare(goal);
-      case "commit": {
+      case "ready":
         this.tell(goal, "ready");
-        const plan = driver.plan(goal, await this.options.capabilities());
-        await driver.commit(plan);
-        return this.enter("switching", this.options.deadlines.switchMs);
-      }
+        return this.pursuit?.step === "ready" ? undefined : this.enter("ready", Infinity);
+      case "commit":
+        return this.commit(goal, action.switchAt);
       case "verify":
         return this.verify(goal);
       case "fail":
@@ -159,6 +165,16 @@ export class Rollout {
     this.enter("preparing", deadlines.prepareMs);
   }
 
+  private async commit(goal: Goal, switchAt: SwitchAt | null): Promise<void> {
+    const { driver, deadlines, log } = this.options;
+    this.tell(goal, "ready");
+    await driver.commit(driver.plan(goal, await this.options.capabilities()), switchAt);
+    if (switchAt === null) return this.enter("switching", deadlines.switchMs);
+    log.info({ event: "armed", generation: goal.generation, attempt: goal.attempt, switchAt });
+    this.tell(goal, "armed");
+    this.enter("armed", Infinity);
+  }
+
   private async verify(goal: Goal): Promise<void> {
     const { driver, deadlines, clock, log } = this.options;
     if (this.pursuit?.step !== "verifying") {
@@ -171,9 +187,10 @@ export class Rollout {
         ? // What the engine started with was never asked for, so there is nothing to compare it to.
           ({ kind: "delivered" } as const)
         : await driver.verify(driver.plan(goal, await this.options.capabilities()));
-    if (verdict.kind === "delivered") {
-      log.info({ event: "verified", generation: goal.generation, kind: goal.kind });
-      await this.targets.verified(goal);
+    if (verdict.kind === "delivered" || verdict.kind === "unverified") {
+      const why = verdict.kind === "unverified" ? verdict.message : undefined;
+      log.info({ event: "verified", generation: goal.generation, kind: goal.kind, readBackMissing: why });
+      await this.targets.verified(goal, why !== undefined);
       this.end(goal, "verified", null);
     } else if (verdict.kind === "not_delivered" || clock.monotonicMs() > (this.pursuit?.deadlineAtMs ?? 0)) {
       const message = verdict.kind === "pending" ? verdict.why : verdict.message;
@@ -184,7 +201,7 @@ export class Rollout {
   private async fail(goal: Goal, failure: Failure): Promise<void> {
     const { driver, log, clock } = this.options;
     log.error({ event: "rollout_failed", generation: goal.generation, kind: goal.kind, failure });
-    if (this.pursuit?.step === "waiting" || this.pursuit?.step === "preparing") {
+    if (this.pursuit && REVOCABLE.has(this.pursuit.step)) {
       // Best effort: what stays prepared is replaced by the next preparation.
       await driver.rollback(goal.generation).catch((error: unknown) => {
         log.warn({ event: "rollback_failed", generation: goal.generation, error: String(error) });
@@ -272,11 +289,10 @@ export class Rollout {
     step: RankStep,
     failure: Failure | null,
   ): void {
-    const { instance, ranks, clock, emit } = this.options;
+    const { instance, ranks, clock, emit, journal } = this.options;
     const { generation, attempt } = of;
-    const atMs = clock.nowMs();
-    const delivered = this.lastActual?.delivered ?? null;
-    emit(ranks.map((rank) => ({ instance, rank, generation, attempt, step, atMs, delivered, failure })));
+    const told = { instance, ranks, generation, attempt, step, failure, atMs: clock.nowMs() };
+    emit(stepAcks(told, this.lastActual, journal.state.target, this.rate));
   }
 }
 

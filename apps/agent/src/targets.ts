@@ -10,6 +10,8 @@ export interface Goal extends GeneratedAllocation {
   readonly attempt: number;
   /** `offered`: the controller waits for its steps. `restore`: the engine lost what it ran; nobody asked. */
   readonly kind: "offered" | "restore";
+  /** null: the group's other ranks are waited for. Absent: there is nobody to wait for. */
+  readonly commit?: Assignment["commit"];
 }
 
 export type Offer =
@@ -29,16 +31,20 @@ export class Targets {
   }
 
   /** Keeps the newest: a lower generation than any seen is refused, a lower or equal attempt is a repeat. */
-  offer(assignment: Pick<Assignment, "generation" | "attempt" | "allocation">): Offer {
+  offer(assignment: Pick<Assignment, "generation" | "attempt" | "allocation" | "commit">): Offer {
     const { target, highestGeneration } = this.journal.state;
-    const { generation, attempt, allocation } = assignment;
+    const { generation, attempt, allocation, commit } = assignment;
     if (generation < highestGeneration) return { kind: "refused", highest: highestGeneration };
     if (target && target.generation === generation && attempt <= target.attempt) {
+      if (attempt === target.attempt && mayGo(target) < mayGo(assignment)) {
+        void this.journal.update({ target: withCommit(target, commit) });
+        if (target.outcome === "open") return { kind: "accepted" };
+      }
       return { kind: "repeat", settled: target.outcome !== "open" };
     }
     this.unattended = false;
     void this.journal.update({
-      target: { generation, attempt, allocation, outcome: "open", failure: null },
+      target: withCommit({ generation, attempt, allocation, outcome: "open", failure: null }, commit),
       highestGeneration: generation,
     });
     return { kind: "accepted" };
@@ -47,8 +53,13 @@ export class Targets {
   /** What is to be done, given the generation the engine runs; null when it runs what it should. */
   goal(running: number): Goal | null {
     const { target, lastGood } = this.journal.state;
-    if (target?.outcome === "open")
-      return goalOf(target.generation, target.allocation, target.attempt, "offered");
+    if (target?.outcome === "open") {
+      const { generation, allocation, attempt, commit } = target;
+      return {
+        ...goalOf(generation, allocation, attempt, "offered"),
+        ...(commit === undefined ? {} : { commit }),
+      };
+    }
     if (target?.outcome === "verified" || (target && this.unattended && lastGood === null)) {
       return running < target.generation
         ? goalOf(target.generation, target.allocation, target.attempt, "restore")
@@ -59,15 +70,12 @@ export class Targets {
       : null;
   }
 
-  verified(goal: Goal): Promise<void> {
+  verified(goal: Goal, readBackMissing: boolean): Promise<void> {
     const lastGood = { generation: goal.generation, ...allocationOf(goal) };
-    const { target } = this.journal.state;
     return this.journal.update({
       lastGood,
       highestGeneration: Math.max(goal.generation, this.journal.state.highestGeneration),
-      ...(this.isTarget(goal) && target
-        ? { target: { ...target, outcome: "verified" as const, failure: null } }
-        : {}),
+      ...(this.isTarget(goal) ? { target: this.verifiedTarget(readBackMissing) } : {}),
     });
   }
 
@@ -83,10 +91,29 @@ export class Targets {
     return target?.generation === goal.generation && target.attempt === goal.attempt;
   }
 
+  private verifiedTarget(readBackMissing: boolean): Target | null {
+    const { target } = this.journal.state;
+    if (target === null) return null;
+    const { readBackMissing: _before, ...rest } = target;
+    return { ...rest, outcome: "verified", failure: null, ...(readBackMissing ? { readBackMissing } : {}) };
+  }
+
   leftAlone(generation: number, attempt: number): void {
     const { target } = this.journal.state;
     this.unattended = target?.generation === generation && target.attempt === attempt;
   }
+}
+
+type Target = NonNullable<Journal["state"]["target"]>;
+
+/** The word of a group only ever goes on within an attempt: an answer that was long under way does not take it back. */
+function mayGo({ commit }: Pick<Assignment, "commit">): number {
+  if (commit === undefined) return 2;
+  return commit === null ? 0 : 1;
+}
+
+function withCommit({ commit: _old, ...target }: Target, commit: Assignment["commit"]): Target {
+  return commit === undefined ? target : { ...target, commit };
 }
 
 function goalOf(generation: number, allocation: Allocation, attempt: number, kind: Goal["kind"]): Goal {

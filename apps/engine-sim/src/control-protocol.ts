@@ -26,7 +26,12 @@ const Request = z.discriminatedUnion("op", [
     decodeSmPct: z.number(),
     kvQuotaPct: z.number(),
   }),
-  z.object({ id: Id, op: z.literal("commit"), generation: z.number() }),
+  z.object({
+    id: Id,
+    op: z.literal("commit"),
+    generation: z.number(),
+    at: z.object({ prefill: z.number(), decode: z.number() }).nullable().default(null),
+  }),
   z.object({ id: Id, op: z.literal("abort"), generation: z.number() }),
   z.object({
     id: Id,
@@ -44,12 +49,14 @@ interface Bound {
   readonly whole: boolean;
 }
 
-const GENERATION: Bound = { min: 0, max: Number.MAX_SAFE_INTEGER, whole: true };
+const COUNT: Bound = { min: 0, max: Number.MAX_SAFE_INTEGER, whole: true };
 const CAP: Bound = { min: WIDEST_LIMITS.minSmPct, max: WIDEST_LIMITS.maxSmPct, whole: false };
 const QUOTA: Bound = { min: WIDEST_LIMITS.minKvQuotaPct, max: WIDEST_LIMITS.maxKvQuotaPct, whole: false };
 const HANG: Bound = { min: 0, max: 3_600_000, whole: false };
 const BOUNDS: Readonly<Record<string, Bound>> = {
-  generation: GENERATION,
+  generation: COUNT,
+  "at.prefill": COUNT,
+  "at.decode": COUNT,
   prefillSmPct: CAP,
   decodeSmPct: CAP,
   kvQuotaPct: QUOTA,
@@ -92,7 +99,7 @@ function answer(target: ControlTarget, request: Request): Answer {
       return withState(target, id, outcome);
     }
     case "commit":
-      return withState(target, id, engine.commit(request.generation));
+      return withState(target, id, engine.commit(request.generation, request.at));
     case "abort":
       return withState(target, id, engine.abort(request.generation));
     case "faults": {
@@ -127,6 +134,9 @@ function stateOf({ engine, bootId }: ControlTarget): Answer {
     delivered: flat(state.delivered),
     asked: flat(state.asked),
     prepared: state.prepared,
+    iterations: state.turns,
+    armed: state.armed,
+    switchedAt: state.switchedAt,
     bootId,
     engineTimeMs: Math.round(state.nowMs),
   };
@@ -145,7 +155,9 @@ function twoDecimals(value: number): number {
 }
 
 function findOutOfBounds(request: Request): [field: string, message: string] | null {
-  for (const [field, value] of Object.entries(request)) {
+  const at = request.op === "commit" ? request.at : null;
+  const fields = at ? { ...request, "at.prefill": at.prefill, "at.decode": at.decode } : request;
+  for (const [field, value] of Object.entries(fields)) {
     const bound = BOUNDS[field];
     if (bound === undefined || typeof value !== "number") continue;
     if (value >= bound.min && value <= bound.max && (!bound.whole || Number.isInteger(value))) continue;

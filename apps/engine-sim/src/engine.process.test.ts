@@ -73,6 +73,9 @@ interface Answer {
     readonly prepared: { readonly generation: number; readonly ready: boolean } | null;
     readonly bootId: string;
     readonly engineTimeMs: number;
+    readonly iterations: { readonly prefill: number; readonly decode: number };
+    readonly armed: object | null;
+    readonly switchedAt: object | null;
   };
 }
 
@@ -248,6 +251,42 @@ describe("an engine's control socket", () => {
       prepared: null,
       bootId: ready.bootId,
     });
+  });
+
+  it("switches each worker at the end of the iteration that is named for it, and refuses one that is past", async () => {
+    await start("--prepare-ms", "0", "--speed", "20");
+    const [prepared] = await ask(prepare(4));
+    const { prefill, decode } = prepared!.state!.iterations;
+    const at = { prefill: prefill + 4_000, decode: decode + 8_000 };
+    const answers = await ask(
+      { id: 1, op: "commit", generation: 4, at: { prefill: 0, decode: at.decode } },
+      { id: 2, op: "commit", generation: 4, at: { prefill: 1.5, decode: at.decode } },
+      { id: 3, op: "commit", generation: 4, at },
+      { id: 4, op: "commit", generation: 4, at },
+    );
+    expect(answers.slice(0, 2)).toMatchObject([
+      { ok: false, code: "too_late", state: { phase: "preparing", armed: null } },
+      { ok: false, code: "out_of_bounds", field: "at.prefill" },
+    ]);
+    for (const answer of answers.slice(2)) {
+      const armed = { phase: "preparing", prepared: { generation: 4, ready: true }, armed: at };
+      expect(answer).toMatchObject({ ok: true, state: armed });
+    }
+    expect(await observeUntil((state) => state.generation === 4)).toMatchObject({
+      phase: "steady",
+      armed: null,
+      switchedAt: at,
+    });
+  });
+
+  it("has nothing to prepare for a change that replaces no worker", async () => {
+    await start("--prepare-ms", "3600000", "--speed", "20");
+    const [before] = await ask({ id: 0, op: "observe" });
+    const answers = await ask(prepare(4, { ...before!.state!.asked, kvQuotaPct: 50 }), prepare(5));
+    expect(answers.map(({ state }) => state?.prepared)).toEqual([
+      { generation: 4, ready: true },
+      { generation: 5, ready: false },
+    ]);
   });
 
   it("refuses what is stale, out of bounds or not understood, and says why", async () => {

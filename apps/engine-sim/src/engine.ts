@@ -3,6 +3,7 @@ import { createInstance, type Instance, type InstanceState } from "@fulcrum/simu
 import type { SimEvent, SimRequest } from "@fulcrum/simulator/job.js";
 import type { Profile } from "@fulcrum/simulator/profile.js";
 import type { SwitchOutcome } from "@fulcrum/simulator/switching.js";
+import type { Turns } from "@fulcrum/simulator/turns.js";
 
 /** Seconds of wall time that one advance may make up; the rest follows at the next ticks. */
 const MAX_STEP_WALL_S = 1;
@@ -88,7 +89,12 @@ export class Engine {
   }
 
   prepare(generation: number, allocation: Allocation): PrepareOutcome {
-    const prepareMs = this.#setup.prepareMs + this.#faults.prepareHangMs;
+    // Workers whose share stays are not replaced: a change of quota alone, or a way back to what runs, is ready at once.
+    const { asked } = this.#instance.state();
+    const replaces =
+      asked.split.prefillSmPct !== allocation.split.prefillSmPct ||
+      asked.split.decodeSmPct !== allocation.split.decodeSmPct;
+    const prepareMs = (replaces ? this.#setup.prepareMs : 0) + this.#faults.prepareHangMs;
     const outcome = this.#instance.prepare({ ...allocation, generation }, prepareMs);
     if (!outcome.ok || !outcome.changed) return outcome;
     this.#faults = { ...this.#faults, prepareHangMs: 0 };
@@ -102,8 +108,9 @@ export class Engine {
     };
   }
 
-  commit(generation: number): SwitchOutcome {
-    const outcome = this.#instance.commit(generation, this.#faults.switchHangMs);
+  /** `at`: the iteration of each phase at whose end it switches; null: the one under way. */
+  commit(generation: number, at: Turns | null): SwitchOutcome {
+    const outcome = this.#instance.commit(generation, this.#faults.switchHangMs, at);
     if (outcome.ok && outcome.changed) this.#faults = { ...this.#faults, switchHangMs: 0 };
     return outcome;
   }

@@ -1,7 +1,8 @@
 /** What agents and controller say to each other. Times are epoch milliseconds of the agent's own clock. */
+import { ENGINES } from "@fulcrum/core/signal/bucket-advice.js";
 import { z } from "zod";
 import { allocation, atMs, generatedAllocation, generation, limits, name } from "./primitives.js";
-import { window } from "./windows.js";
+import { boundsMs, window } from "./windows.js";
 
 export const MAX_INSTANCES_PER_REPORT = 256;
 export const MAX_WINDOWS_PER_INSTANCE = 32;
@@ -28,8 +29,18 @@ export const capabilities = z
       .nullable()
       .meta({ description: "Expected time to prepare a change." }),
     smCount: z.int().min(1).max(10_000).nullable(),
+    engine: z.enum(ENGINES).optional().meta({
+      description: "Whose metrics the windows are made of; agents before this was asked leave it out.",
+    }),
   })
   .meta({ id: "Capabilities" });
+
+export const latencyBuckets = z
+  .strictObject({ ttftMs: boundsMs.nullable(), tpotMs: boundsMs.nullable() })
+  .meta({
+    id: "LatencyBuckets",
+    description: "Bucket bounds of the engine's latency histograms; null while it has not observed any.",
+  });
 
 export const registration = z
   .strictObject({
@@ -57,11 +68,33 @@ export const registration = z
             description: "The highest generation that the agent has seen for it; it refuses lower ones.",
           }),
           running: allocation.meta({ description: "What the engine runs now, read back." }),
+          buckets: latencyBuckets.optional(),
+          barrier: z.boolean().optional().meta({
+            description:
+              "Whether the agent waits with a ready change for the word of the whole group (`commit`); false when absent.",
+          }),
         }),
       )
       .max(MAX_INSTANCES_PER_REPORT),
   })
   .meta({ id: "Registration" });
+
+const iterationCount = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
+
+/** For each role the iteration at whose end it switches; the same numbers on every rank of a group. */
+export const switchAt = z
+  .strictObject({ prefill: iterationCount, decode: iterationCount })
+  .meta({ id: "SwitchAt" });
+
+/** How far the workers of a rank are; the rates are means over the last seconds. */
+export const iterationProgress = z
+  .strictObject({
+    prefill: iterationCount,
+    decode: iterationCount,
+    prefillPerS: z.number().min(0).max(1_000_000),
+    decodePerS: z.number().min(0).max(1_000_000),
+  })
+  .meta({ id: "IterationProgress" });
 
 export const assignment = z
   .strictObject({
@@ -75,6 +108,15 @@ export const assignment = z
     allocation,
     reason: z.string(),
     issuedAtMs: atMs,
+    commit: z
+      .strictObject({ switchAt: switchAt.nullable() })
+      .nullable()
+      .optional()
+      .meta({
+        description:
+          "Of a group under several agents. null: prepare and wait. Set: switch, at the end of these iterations or, " +
+          "when switchAt is null, at the next boundary. Absent: switch when ready.",
+      }),
   })
   .meta({
     id: "Assignment",
@@ -92,7 +134,16 @@ export const rejection = z
 
 export const registrationAnswer = z
   .strictObject({
-    instances: z.array(z.strictObject({ instance: name, lastSeq: z.int(), assignment })),
+    instances: z.array(
+      z.strictObject({
+        instance: name,
+        lastSeq: z.int(),
+        assignment,
+        warnings: z.array(z.string()).optional().meta({
+          description: "What the operator should set, in sentences; only for agents that sent `buckets`.",
+        }),
+      }),
+    ),
     rejected: z.array(rejection),
     clockSkewMs: z.number(),
   })
@@ -141,9 +192,10 @@ export const assignmentsAnswer = z
   .strictObject({ assignments: z.array(assignment) })
   .meta({ id: "AssignmentsAnswer" });
 
-export const rankStep = z
-  .enum(["preparing", "ready", "switched", "verified", "failed"])
-  .meta({ id: "RankStep" });
+export const rankStep = z.enum(["preparing", "ready", "armed", "switched", "verified", "failed"]).meta({
+  id: "RankStep",
+  description: "armed: the engine has taken the agreed iterations and switches there by itself.",
+});
 
 export const ack = z
   .strictObject({
@@ -156,6 +208,10 @@ export const ack = z
     delivered: allocation
       .nullable()
       .meta({ description: "What was really applied, read back; asked and delivered are two fields." }),
+    iterations: iterationProgress
+      .nullable()
+      .optional()
+      .meta({ description: "With `ready`, from engines that count them." }),
     failure: z
       .strictObject({ code: z.string().max(63), message: z.string().max(1_000), retryable: z.boolean() })
       .nullable(),
@@ -183,6 +239,8 @@ export const ackAnswer = z
 export type Capabilities = z.infer<typeof capabilities>;
 export type Registration = z.infer<typeof registration>;
 export type RegistrationAnswer = z.infer<typeof registrationAnswer>;
+export type SwitchAt = z.infer<typeof switchAt>;
+export type IterationProgress = z.infer<typeof iterationProgress>;
 export type Assignment = z.infer<typeof assignment>;
 export type Rejection = z.infer<typeof rejection>;
 export type InstanceReport = z.infer<typeof instanceReport>;

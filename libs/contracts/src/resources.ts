@@ -25,6 +25,10 @@ export const instance = z
     pinnedUntil: timestamp.nullable(),
     pinned: z.boolean(),
     conditions: z.array(z.string()),
+    bucketWarnings: z.array(z.string()).meta({
+      description:
+        "One sentence per SLO bound that lies inside a bucket of the engine's histograms: the error, and what to set.",
+    }),
     lastWindowAt: timestamp.nullable(),
     lastDecision: z
       .strictObject({

@@ -191,6 +191,70 @@ describe("reconfiguration", () => {
     expect(instance.state()).toMatchObject({ phase: "steady", generation: 5 });
   });
 
+  it("switches each worker at the end of the turn that is named for it, busy or idle, and not one earlier", () => {
+    const turns = fc.record({
+      prefill: fc.integer({ min: 1, max: 60 }),
+      decode: fc.integer({ min: 1, max: 60 }),
+    });
+    const requests = fc.array(
+      fc.record({ prompt: fc.integer({ min: 1, max: 2_000 }), gapMs: fc.nat({ max: 300 }) }),
+      {
+        maxLength: 20,
+      },
+    );
+    fc.assert(
+      fc.property(turns, requests, fc.nat({ max: 500 }), (ahead, load, startMs) => {
+        const instance = start(makeProfile());
+        let arrivalMs = 0;
+        load.forEach(({ prompt, gapMs }, id) => {
+          arrivalMs += gapMs;
+          instance.submit({ id, arrivalMs, promptTokens: prompt, outputTokens: 8 });
+        });
+        instance.prepare(next, 0);
+        instance.advanceTo(startMs);
+        const before = instance.state().turns;
+        const at = { prefill: before.prefill + ahead.prefill, decode: before.decode + ahead.decode };
+        expect(instance.commit(4, 0, at)).toEqual({ ok: true, changed: true });
+        expect(instance.commit(4, 0, at)).toEqual({ ok: true, changed: false });
+        expect(instance.state()).toMatchObject({ generation: 0, phase: "preparing", armed: at });
+        instance.advanceTo(60_000);
+        expect(instance.state()).toMatchObject({
+          phase: "steady",
+          generation: 4,
+          armed: null,
+          switchedAt: at,
+        });
+      }),
+    );
+  });
+
+  it("refuses a turn that is past for either worker, and drops what is armed when it is told to", () => {
+    const instance = start(makeProfile());
+    instance.prepare(next, 0);
+    instance.advanceTo(1_000);
+    expect(instance.state().turns).toEqual({ prefill: 100, decode: 100 });
+    for (const at of [
+      { prefill: 99, decode: 200 },
+      { prefill: 200, decode: 99 },
+    ]) {
+      expect(instance.commit(4, 0, at)).toMatchObject({ ok: false, code: "too_late" });
+      expect(instance.state()).toMatchObject({ phase: "preparing", armed: null });
+    }
+    instance.commit(4, 0, { prefill: 150, decode: 200 });
+    instance.advanceTo(1_499);
+    expect(instance.abort(4)).toEqual({ ok: true, changed: true });
+    instance.advanceTo(3_000);
+    expect(instance.state()).toMatchObject({ phase: "steady", generation: 0, prepared: null, armed: null });
+    // Once the first worker is over it goes on.
+    instance.prepare(next, 0);
+    instance.commit(4, 0, { prefill: 350, decode: 400 });
+    instance.advanceTo(3_600);
+    expect(instance.state()).toMatchObject({ phase: "switching", prepared: null });
+    expect(instance.abort(4)).toEqual({ ok: true, changed: false });
+    instance.advanceTo(4_000);
+    expect(instance.state()).toMatchObject({ phase: "steady", generation: 4 });
+  });
+
   it("never goes back to an older generation, and repeats change nothing", () => {
     const instance = start(makeProfile());
     instance.prepare(next, 0);

@@ -7,6 +7,7 @@ import { deliveredSmPct, type Profile } from "./profile.js";
 import { ServingLoop } from "./serving.js";
 import { decodeStepMs, prefillStepMs, shareInForce } from "./step-time.js";
 import { Switching, type SwitchOutcome } from "./switching.js";
+import { idleMsUntil, type Turns, turnsOf } from "./turns.js";
 import { WorkCounters, type Iteration, type Work } from "./work-counters.js";
 
 export interface InstanceOptions {
@@ -27,6 +28,11 @@ export interface InstanceState {
   /** What each worker runs, caps rounded down to whole TPCs. */
   readonly delivered: Allocation;
   readonly prepared: { readonly generation: number; readonly ready: boolean } | null;
+  /** The turns at which what is prepared switches by itself; null when it waits for a commit. */
+  readonly armed: Turns | null;
+  /** Turns of each worker's loop that have ended, and those at whose ends the last switch was. */
+  readonly turns: Turns;
+  readonly switchedAt: Turns | null;
   readonly prefillWaiting: number;
   readonly prefillRunning: number;
   /** Prefilled, waiting for a place in the decode batch. */
@@ -107,9 +113,13 @@ export class Instance extends ServingLoop {
     return this.#switching.prepare(allocation, this.nowMs + prepareMs);
   }
 
-  /** Lets both workers switch to the prepared generation, each at its next boundary; an idle one at once. */
-  commit(generation: number, holdMs = 0): SwitchOutcome {
-    const outcome = this.#switching.commit(generation, this.nowMs, holdMs);
+  /**
+   * Lets both workers switch to the prepared generation, each at its next boundary, an idle one at once; with
+   * `at`, each at the end of the turn named for it (`too_late` for both when one of them is past).
+   */
+  commit(generation: number, holdMs = 0, at: Turns | null = null): SwitchOutcome {
+    const earliest = { prefill: this.#earliestTurn("prefill"), decode: this.#earliestTurn("decode") };
+    const outcome = this.#switching.commit(generation, this.nowMs, { holdMs, at, earliest });
     this.settle();
     return outcome;
   }
@@ -136,6 +146,7 @@ export class Instance extends ServingLoop {
 
   state(): InstanceState {
     const prepared = this.#switching.prepared(this.nowMs);
+    const work = this.#worked();
     const unswitched = prepared === null ? "steady" : "preparing";
     return {
       nowMs: this.nowMs,
@@ -144,6 +155,9 @@ export class Instance extends ServingLoop {
       asked: this.#switching.asked,
       delivered: { split: this.#delivered(), kvQuotaPct: this.#switching.runs("prefill").kvQuotaPct },
       prepared,
+      armed: this.#switching.armed,
+      turns: { prefill: turnsOf("prefill", work, this.nowMs), decode: turnsOf("decode", work, this.nowMs) },
+      switchedAt: this.#switching.switchedAt,
       prefillWaiting: this.#prefill.waiting,
       prefillRunning: this.#prefill.running,
       decodeWaiting: this.#decode.waiting,
@@ -156,7 +170,7 @@ export class Instance extends ServingLoop {
       kvPrefillRequests: this.#pool.prefillJobs,
       prefillWaitingTokens: this.#prefill.waitingTokens,
       oldestWaitMs: this.#prefill.oldestWaitMs(this.nowMs),
-      work: this.#work.read(this.nowMs, this.#iterations.prefill, this.#iterations.decode),
+      work,
     };
   }
 
@@ -165,6 +179,8 @@ export class Instance extends ServingLoop {
       this.#iterations.prefill?.endMs ?? Infinity,
       this.#iterations.decode?.endMs ?? Infinity,
       this.#switching.nextAtMs(this.nowMs),
+      this.#idleSwitchAtMs("prefill"),
+      this.#idleSwitchAtMs("decode"),
     );
   }
 
@@ -217,9 +233,26 @@ export class Instance extends ServingLoop {
   }
 
   #takeSwitch(phase: Phase): void {
-    if (this.#iterations[phase] !== null) return;
-    const generation = this.#switching.takeAtBoundary(phase, this.nowMs);
+    if (this.#iterations[phase] !== null || !this.#switching.pending) return;
+    const turn = turnsOf(phase, this.#worked(), this.nowMs);
+    const generation = this.#switching.takeAtBoundary(phase, this.nowMs, turn);
     if (generation !== null) this.log.add({ type: "switched", atMs: this.nowMs, phase, generation });
+  }
+
+  /** The first turn at whose end the worker can still switch. */
+  #earliestTurn(phase: Phase): number {
+    return turnsOf(phase, this.#worked(), this.nowMs) + (this.#iterations[phase] === null ? 0 : 1);
+  }
+
+  /** When an idle worker gets to the turn at which it is to switch; Infinity while none is named, or it is busy. */
+  #idleSwitchAtMs(phase: Phase): number {
+    const turn = this.#switching.turnOf(phase);
+    if (turn === null || this.#iterations[phase] !== null) return Infinity;
+    return this.nowMs + idleMsUntil(turn, phase, this.#worked(), this.nowMs);
+  }
+
+  #worked(): Work {
+    return this.#work.read(this.nowMs, this.#iterations.prefill, this.#iterations.decode);
   }
 
   #startPrefill(): void {

@@ -18,6 +18,15 @@ export interface EngineState {
   readonly asked: EngineState["delivered"];
   readonly prepared: { readonly generation: number; readonly ready: boolean } | null;
   readonly bootId: string;
+  /** Ended iterations of each role; those at which what is prepared will switch; those of the last switch. */
+  readonly iterations: Iterations;
+  readonly armed: Iterations | null;
+  readonly switchedAt: Iterations | null;
+}
+
+export interface Iterations {
+  readonly prefill: number;
+  readonly decode: number;
 }
 
 export class EngineControl {
@@ -71,7 +80,7 @@ export async function setFaults(path: string, faults: object): Promise<void> {
 /** Looks at an engine some 60 times a second until it is told to stop or the engine is gone. */
 export class EngineWatch {
   /** Each state that differs from the one before in generation, preparation or delivery, oldest first. */
-  readonly seen: EngineState[] = [];
+  readonly seen: Omit<EngineState, "iterations" | "armed" | "switchedAt">[] = [];
   private readonly stopped = new AbortController();
   private readonly running: Promise<void>;
 

@@ -163,6 +163,7 @@ function instanceText(instance: Instance, nowMs: number): string {
     ["rollout", instance.rollout ?? "-"],
     ["pinned", pinWords(instance, nowMs)],
     ["conditions", instance.conditions.join(", ") || "none"],
+    ...instance.bucketWarnings.map((warning): [string, string] => ["buckets", warning]),
     ["last window", agoOf(instance.lastWindowAt, nowMs)],
     [
       "last decision",

@@ -6,6 +6,7 @@ import type { Logger } from "pino";
 import { DataSource } from "typeorm";
 import { ProblemError } from "../http/problem-error.js";
 import { LOGGER } from "../obs/logger.js";
+import { commitOf, type Gate } from "../fleet/gate.js";
 import { WAKE, type Wake } from "../wake/wake.js";
 
 /** Held polls cost about 12 KiB each; past this many a poll is answered at once. */
@@ -18,6 +19,8 @@ export interface AssignmentRow {
   readonly allocation: Allocation;
   readonly issue_reason: string;
   readonly issued_at: Date;
+  /** null too for an agent that does not know of gates. */
+  readonly gate: Gate | null;
 }
 
 /** What agents should run, and the waiting of those who want to know at once when it changes. */
@@ -47,7 +50,8 @@ export class AssignmentService implements BeforeApplicationShutdown {
 
   async forAgent(agent: string): Promise<{ assignments: Assignment[]; etag: string }> {
     const rows = await this.source.query<AssignmentRow[]>(
-      `SELECT DISTINCT i.name, i.generation, i.attempt, i.allocation, i.issue_reason, i.issued_at
+      `SELECT DISTINCT i.name, i.generation, i.attempt, i.allocation, i.issue_reason, i.issued_at,
+         CASE WHEN r.barrier THEN i.gate END AS gate
        FROM agents a
        JOIN instance_ranks r ON r.agent_id = a.id
        JOIN instances i ON i.id = r.instance_id AND i.deleted_at IS NULL
@@ -129,6 +133,7 @@ export class AssignmentService implements BeforeApplicationShutdown {
 }
 
 export function toAssignment(row: AssignmentRow): Assignment {
+  const commit = commitOf(row.gate);
   return {
     instance: row.name,
     generation: row.generation,
@@ -136,12 +141,13 @@ export function toAssignment(row: AssignmentRow): Assignment {
     allocation: row.allocation,
     reason: row.issue_reason,
     issuedAtMs: row.issued_at.getTime(),
+    ...(commit === undefined ? {} : { commit }),
   };
 }
 
 function etagOf(assignments: readonly Assignment[]): string {
   const hash = createHash("sha256");
-  for (const { instance, generation, attempt } of assignments)
-    hash.update(`${instance}:${generation}:${attempt}\n`);
+  for (const { instance, generation, attempt, commit } of assignments)
+    hash.update(`${instance}:${generation}:${attempt}:${JSON.stringify(commit) ?? ""}\n`);
   return `"${hash.digest("base64url").slice(0, 22)}"`;
 }

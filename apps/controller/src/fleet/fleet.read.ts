@@ -1,7 +1,10 @@
 import type { AgentResource, Instance } from "@fulcrum/contracts/resources.js";
+import type { SloTarget } from "@fulcrum/core/nouns.js";
+import { type BucketAdvice, bucketAdvice } from "@fulcrum/core/signal/bucket-advice.js";
 import { Inject, Injectable } from "@nestjs/common";
 import { DataSource } from "typeorm";
 import { ProblemError } from "../http/problem-error.js";
+import { type RecentLatencies, recentHistogram } from "./recent-histogram.js";
 
 interface InstanceView {
   id: string;
@@ -22,6 +25,9 @@ interface InstanceView {
   conditions: string[];
   last_end_at: Date | null;
   stale_after_ms: number;
+  slo: SloTarget;
+  /** Of the newest windows, newest first; null before the first one. */
+  latencies: RecentLatencies[] | null;
   decision_id: string | null;
   decision_at: Date | null;
   decision_kind: "move" | "hold";
@@ -31,17 +37,25 @@ interface InstanceView {
   created_at: Date;
 }
 
+/** Windows of which a list says how many samples fell into a bucket: ten seconds' worth. */
+const RECENT_WINDOWS = 10;
+
 const INSTANCES = `
   SELECT i.id, i.name, p.name AS pool, p.mode, i.rank_count, i.capabilities, i.generation, i.allocation,
          s.observed, s.observed_at, i.last_good, i.pinned, i.pinned_until, i.degraded, s.conditions, s.last_end_at,
-         (p.guards ->> 'staleAfterMs')::float8 AS stale_after_ms,
+         (p.guards ->> 'staleAfterMs')::float8 AS stale_after_ms, v.slo, w.latencies,
          d.id AS decision_id, d.at AS decision_at, d.kind AS decision_kind, d.reason AS decision_reason,
          d.message AS decision_message, o.state AS rollout, i.created_at,
          (SELECT array_agg(DISTINCT a.name) FROM instance_ranks r JOIN agents a ON a.id = r.agent_id
           WHERE r.instance_id = i.id) AS agents
   FROM instances i
   JOIN pools p ON p.id = i.pool_id
+  JOIN slo_versions v ON v.pool_id = p.id AND v.version = p.slo_version
   JOIN instance_signals s ON s.instance_id = i.id
+  LEFT JOIN LATERAL (
+    SELECT json_agg(json_build_object('ttft', r.body -> 'ttft', 'tpot', r.body -> 'tpot')) AS latencies
+    FROM (SELECT body FROM windows WHERE instance_id = i.id ORDER BY seq DESC LIMIT ${RECENT_WINDOWS}) r
+  ) w ON true
   LEFT JOIN decisions d ON d.id = s.last_decision_id
   LEFT JOIN reconfigurations o ON o.instance_id = i.id AND o.ended_at IS NULL
   WHERE i.deleted_at IS NULL`;
@@ -120,6 +134,15 @@ function toAgent(row: AgentView, nowMs: number): AgentResource {
   };
 }
 
+function adviceOf({ slo, latencies, capabilities }: InstanceView): BucketAdvice[] {
+  const recent = latencies ?? [];
+  const seen = {
+    ttft: recentHistogram(recent.map(({ ttft }) => ttft)),
+    tpot: recentHistogram(recent.map(({ tpot }) => tpot)),
+  };
+  return bucketAdvice(slo, seen, capabilities.engine ?? null);
+}
+
 function toInstance(row: InstanceView, nowMs: number): Instance {
   const pinned = row.pinned && (row.pinned_until === null || row.pinned_until.getTime() > nowMs);
   const conditions = [...row.conditions];
@@ -127,6 +150,8 @@ function toInstance(row: InstanceView, nowMs: number): Instance {
   if (pinned) conditions.push("Pinned");
   if (row.last_end_at === null) conditions.push("NoSignal");
   else if (nowMs - row.last_end_at.getTime() > row.stale_after_ms) conditions.push("StaleSignal");
+  const advice = adviceOf(row);
+  conditions.push(...advice.map(({ condition }) => condition));
   return {
     id: row.id,
     name: row.name,
@@ -142,6 +167,7 @@ function toInstance(row: InstanceView, nowMs: number): Instance {
     pinned,
     pinnedUntil: pinned ? (row.pinned_until?.toISOString() ?? null) : null,
     conditions,
+    bucketWarnings: advice.map(({ message }) => message),
     lastWindowAt: row.last_end_at?.toISOString() ?? null,
     lastDecision: row.decision_id
       ? {

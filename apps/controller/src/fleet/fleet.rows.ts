@@ -1,6 +1,7 @@
 import type { Capabilities } from "@fulcrum/contracts/agent-api.js";
 import type { Allocation, GeneratedAllocation } from "@fulcrum/core/nouns.js";
 import { Column, Entity, ForeignKey, Index, PrimaryColumn } from "typeorm";
+import type { Gate } from "./gate.js";
 import { PoolRow } from "../pools/pool.rows.js";
 
 @Entity("agents")
@@ -48,6 +49,9 @@ export class InstanceRow {
   issuedAt!: Date;
   @Column("text", { name: "issue_reason" })
   issueReason!: string;
+  /** Whether the ranks may switch; null when each may as soon as it is ready. */
+  @Column("jsonb", { nullable: true })
+  gate!: Gate | null;
   @Column("jsonb", { name: "last_good" })
   lastGood!: GeneratedAllocation;
   /** When the current generation was verified on every rank. */

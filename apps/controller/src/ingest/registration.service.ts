@@ -10,10 +10,12 @@ import { toAssignment } from "../assignments/assignment.service.js";
 import { type Actor, appendAudit } from "../audit/append-audit.js";
 import { CONFIG, type Config } from "../config.js";
 import { limitsFault } from "@fulcrum/core/guard/input-fault.js";
+import { bucketAdvice } from "@fulcrum/core/signal/bucket-advice.js";
 import { describeFault } from "@fulcrum/core/signal/fault.js";
+import { emptyHistogram } from "@fulcrum/core/signal/histogram.js";
 import { audited, openReconfigurations } from "../reconfigurations/open-reconfiguration.js";
 import { uuidV7 } from "../db/uuid-v7.js";
-import { PoolRow } from "../pools/pool.rows.js";
+import { PoolRow, SloVersionRow } from "../pools/pool.rows.js";
 import { AgentRow, InstanceRow } from "../fleet/fleet.rows.js";
 
 type InstanceEntry = Registration["instances"][number];
@@ -134,7 +136,7 @@ async function registerInstance(
   // From here on nothing is refused: what is written stays.
   const found = existing ?? (await createInstance(manager, pool, entry, actor));
   if (existing) await manager.update(InstanceRow, { id: existing.id }, { capabilities: entry.capabilities });
-  await claimRanks(manager, found, agent, entry.ranks);
+  await claimRanks(manager, found, agent, entry);
   const instance =
     entry.generation > found.generation ? await adopt(manager, found, entry, actor, offerTimeoutMs) : found;
   const [signal] = await manager.query<{ last_seq: string }[]>(
@@ -144,8 +146,21 @@ async function registerInstance(
   return {
     instance: instance.name,
     lastSeq: Number(signal?.last_seq ?? 0),
-    assignment: assignmentOf(instance),
+    assignment: assignmentOf(instance, entry),
+    ...(entry.buckets && { warnings: await bucketWarnings(manager, pool, entry) }),
   };
+}
+
+/** What to set so that the SLO in force lies on bucket bounds of the engine; nothing was measured yet. */
+async function bucketWarnings(
+  manager: EntityManager,
+  pool: PoolRow,
+  entry: InstanceEntry,
+): Promise<string[]> {
+  const { slo } = await manager.findOneByOrFail(SloVersionRow, { poolId: pool.id, version: pool.sloVersion });
+  const { ttftMs = null, tpotMs = null } = entry.buckets ?? {};
+  const seen = { ttft: ttftMs && emptyHistogram(ttftMs), tpot: tpotMs && emptyHistogram(tpotMs) };
+  return bucketAdvice(slo, seen, entry.capabilities.engine ?? null).map(({ message }) => message);
 }
 
 async function createInstance(
@@ -166,6 +181,7 @@ async function createInstance(
     allocation: entry.running,
     issuedAt: now,
     issueReason: "FIRST_SEEN",
+    gate: null,
     lastGood: { ...entry.running, generation: 0 },
     changedAt: null,
     pinned: false,
@@ -244,13 +260,14 @@ async function claimRanks(
   manager: EntityManager,
   instance: InstanceRow,
   agent: AgentRow,
-  ranks: readonly number[],
+  { ranks, barrier = false }: InstanceEntry,
 ): Promise<void> {
   await manager.query(
-    `INSERT INTO instance_ranks (instance_id, rank, agent_id, generation, attempt, updated_at)
-     SELECT $1, rank, $3, $4, $5, $6 FROM unnest($2::int[]) AS rank
-     ON CONFLICT (instance_id, rank) DO UPDATE SET agent_id = EXCLUDED.agent_id, updated_at = EXCLUDED.updated_at`,
-    [instance.id, ranks, agent.id, instance.generation, instance.attempt, new Date()],
+    `INSERT INTO instance_ranks (instance_id, rank, agent_id, generation, attempt, updated_at, barrier)
+     SELECT $1, rank, $3, $4, $5, $6, $7 FROM unnest($2::int[]) AS rank
+     ON CONFLICT (instance_id, rank) DO UPDATE
+       SET agent_id = EXCLUDED.agent_id, updated_at = EXCLUDED.updated_at, barrier = EXCLUDED.barrier`,
+    [instance.id, ranks, agent.id, instance.generation, instance.attempt, new Date(), barrier],
   );
 }
 
@@ -258,6 +275,7 @@ function reject(entry: InstanceEntry, code: string, field: string, detail: strin
   return { instance: entry.instance, code, field, detail };
 }
 
-function assignmentOf(row: InstanceRow): Assignment {
-  return toAssignment({ ...row, issue_reason: row.issueReason, issued_at: row.issuedAt });
+function assignmentOf(row: InstanceRow, { barrier }: InstanceEntry): Assignment {
+  const gate = barrier ? row.gate : null;
+  return toAssignment({ ...row, gate, issue_reason: row.issueReason, issued_at: row.issuedAt });
 }

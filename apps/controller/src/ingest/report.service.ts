@@ -10,6 +10,7 @@ import { ProblemError } from "../http/problem-error.js";
 import { LOGGER } from "../obs/logger.js";
 import { Metrics } from "../obs/metrics.js";
 import { SKEW_MS } from "../fleet/fleet.read.js";
+import { DeadlockService, NO_PROGRESS } from "../reconfigurations/deadlock.service.js";
 import type { CheckedReport } from "./check-report.js";
 import { type StoredInstance, type WindowBatch, WindowWriter } from "./window-writer.js";
 
@@ -27,6 +28,7 @@ export class ReportService {
     @Inject(WindowWriter) private readonly writer: WindowWriter,
     @Inject(DecisionService) private readonly decisions: DecisionService,
     @Inject(RecentWindows) private readonly recent: RecentWindows,
+    @Inject(DeadlockService) private readonly deadlocks: DeadlockService,
     @Inject(AssignmentService) private readonly assignments: AssignmentService,
     @Inject(Metrics) private readonly metrics: Metrics,
     @Inject(LOGGER) private readonly logger: Logger,
@@ -43,7 +45,8 @@ export class ReportService {
     const known = mine.filter((row): row is StoredInstance => row !== undefined);
     const rejected = [...report.rejected, ...unknownOnes(report.instances, stored)];
     await this.noteSeen(report.agent, clockSkewMs, nowMs);
-    const changed = await this.decideFor(report.agent, known, nowMs);
+    const takenBack = await this.takeBackFor(report.instances, stored);
+    const changed = (await this.decideFor(report.agent, known, nowMs)) || takenBack;
     const assigned = changed
       ? (await this.assignments.forAgent(report.agent)).assignments
       : known.map(toAssignment);
@@ -66,6 +69,23 @@ export class ReportService {
     for (const { instance, windows } of batches) {
       const row = stored.get(instance);
       if (row?.speaks) this.recent.append(row.instance_id, row.previous_seq, windows, row.lookback_ms);
+    }
+  }
+
+  /** An engine that stands still after a change gets back what it ran before; a failure is made good by the next report. */
+  private async takeBackFor(
+    entries: readonly InstanceReport[],
+    stored: ReadonlyMap<string, StoredInstance>,
+  ): Promise<boolean> {
+    const stalled = entries
+      .filter(({ conditions }) => conditions.includes(NO_PROGRESS))
+      .map(({ instance }) => stored.get(instance)?.instance_id)
+      .filter((id) => id !== undefined);
+    try {
+      return await this.deadlocks.takeBack(stalled);
+    } catch (error) {
+      this.logger.error({ event: "take_back_failed", instances: stalled.length, err: error });
+      return false;
     }
   }
 

@@ -124,12 +124,13 @@ const STORE = `
       AS t(agent, name, observed, conditions, seq, end_at)
   ), head AS (
     SELECT i.id, i.name, n.agent, n.observed, n.conditions, n.seq, n.end_at, s.last_seq, s.evaluated_at,
-           n.agent = looks_after.first AS speaks
+           n.agent = looks_after.first AS speaks, looks_after.barrier
     FROM news n
     JOIN instances i ON i.name = n.name AND i.deleted_at IS NULL
     JOIN instance_signals s ON s.instance_id = i.id
     JOIN LATERAL (
-      SELECT (array_agg(a.name ORDER BY r.rank))[1] AS first, bool_or(a.name = n.agent) AS mine
+      SELECT (array_agg(a.name ORDER BY r.rank))[1] AS first, bool_or(a.name = n.agent) AS mine,
+             bool_and(r.barrier) FILTER (WHERE a.name = n.agent) AS barrier
       FROM instance_ranks r JOIN agents a ON a.id = r.agent_id WHERE r.instance_id = i.id
     ) looks_after ON looks_after.mine
     ORDER BY i.id FOR UPDATE OF s
@@ -151,6 +152,7 @@ const STORE = `
   SELECT h.id AS instance_id, h.agent, h.speaks, h.last_seq::float8 AS previous_seq,
          (CASE WHEN h.speaks THEN greatest(h.last_seq, h.seq) ELSE h.last_seq END)::float8 AS last_seq, h.evaluated_at,
          h.name, i.generation, i.attempt, i.allocation, i.issue_reason, i.issued_at,
+         CASE WHEN h.barrier THEN i.gate END AS gate,
          p.control_interval_ms, p.lookback_ms
   FROM head h JOIN instances i ON i.id = h.id JOIN pools p ON p.id = i.pool_id`;
 

@@ -1,5 +1,5 @@
 /** What is known of the instances that acknowledgements speak of: read under lock once, written back once. */
-import type { Ack, RankStep } from "@fulcrum/contracts/agent-api.js";
+import type { Ack, IterationProgress, RankStep } from "@fulcrum/contracts/agent-api.js";
 import { type EntityManager, In, IsNull } from "typeorm";
 import { InstanceRow } from "../fleet/fleet.rows.js";
 import { ReconfigurationRow } from "./reconfiguration.rows.js";
@@ -8,6 +8,15 @@ export interface RankState {
   readonly rank: number;
   readonly agent: string;
   step: RankStep | null;
+  /** As told when it was ready last, and when, in the controller's time. */
+  iterations: (IterationProgress & { readonly atMs: number }) | null;
+}
+
+/** An acknowledgement that told something new of a rank, and what is known of the rank now. */
+export interface Said {
+  readonly instance: InstanceRow;
+  readonly ack: Ack;
+  readonly iterations: RankState["iterations"];
 }
 
 export interface AckState {
@@ -34,7 +43,7 @@ export async function loadAckStates(
   if (instances.length === 0) return new Map();
   const ids = instances.map((instance) => instance.id);
   const ranks = await manager.query<(RankState & { instance_id: string })[]>(
-    `SELECT r.instance_id, r.rank, r.step, a.name AS agent
+    `SELECT r.instance_id, r.rank, r.step, r.iterations, a.name AS agent
      FROM instance_ranks r JOIN agents a ON a.id = r.agent_id WHERE r.instance_id = ANY($1) ORDER BY r.rank`,
     [ids],
   );
@@ -52,18 +61,15 @@ export async function loadAckStates(
 }
 
 /** What each rank said last; of several acknowledgements of one rank the later counts. */
-export async function saveRanks(
-  manager: EntityManager,
-  said: readonly { instance: InstanceRow; ack: Ack }[],
-  now: Date,
-): Promise<void> {
+export async function saveRanks(manager: EntityManager, said: readonly Said[], now: Date): Promise<void> {
   const latest = [...new Map(said.map((one) => [`${one.instance.id}/${one.ack.rank}`, one])).values()];
   if (latest.length === 0) return;
   await manager.query(
     `UPDATE instance_ranks r
-     SET generation = t.generation, attempt = t.attempt, step = t.step, delivered = t.delivered::jsonb, updated_at = $7
-     FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::text[], $6::text[])
-       AS t(instance_id, rank, generation, attempt, step, delivered)
+     SET generation = t.generation, attempt = t.attempt, step = t.step, delivered = t.delivered::jsonb,
+         iterations = t.iterations::jsonb, updated_at = $8
+     FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::text[], $6::text[], $7::text[])
+       AS t(instance_id, rank, generation, attempt, step, delivered, iterations)
      WHERE r.instance_id = t.instance_id AND r.rank = t.rank`,
     [
       latest.map(({ instance }) => instance.id),
@@ -72,8 +78,19 @@ export async function saveRanks(
       latest.map(({ ack }) => ack.attempt),
       latest.map(({ ack }) => ack.step),
       latest.map(({ ack }) => (ack.delivered ? JSON.stringify(ack.delivered) : null)),
+      latest.map(({ iterations }) => (iterations ? JSON.stringify(iterations) : null)),
       now,
     ],
+  );
+}
+
+/** Groups whose ranks may switch from now on. */
+export async function saveGates(manager: EntityManager, instances: Iterable<InstanceRow>): Promise<void> {
+  const opened = [...instances];
+  if (opened.length === 0) return;
+  await manager.query(
+    `UPDATE instances i SET gate = t.gate::jsonb FROM unnest($1::uuid[], $2::text[]) AS t(id, gate) WHERE i.id = t.id`,
+    [opened.map(({ id }) => id), opened.map(({ gate }) => JSON.stringify(gate))],
   );
 }
 

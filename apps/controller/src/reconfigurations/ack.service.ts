@@ -6,11 +6,20 @@ import { appendAudit, CONTROLLER } from "../audit/append-audit.js";
 import { CONFIG, type Config } from "../config.js";
 import type { Allocation } from "@fulcrum/core/nouns.js";
 import type { InstanceRow } from "../fleet/fleet.rows.js";
-import { type AckState, loadAckStates, saveRanks, saveStates } from "./ack-state.js";
+import {
+  type AckState,
+  loadAckStates,
+  type RankState,
+  type Said,
+  saveGates,
+  saveRanks,
+  saveStates,
+} from "./ack-state.js";
+import { allArmed, ARM_TIMEOUT_MS, GATE_OPENED, mayYetSwitch, opened, waitMs } from "./gate.js";
 import { addSteps, type NewStep } from "./open-reconfiguration.js";
 import { ReconfigurationQueue } from "./reconfiguration.queue.js";
 import type { ReconfigurationRow } from "./reconfiguration.rows.js";
-import { type Aftermath, ReconfigurationService } from "./reconfiguration.service.js";
+import { type Aftermath, agentsOf, ReconfigurationService } from "./reconfiguration.service.js";
 import { backoffMs, deliveredFault, isProgress, stateOf, stepTimeoutMs } from "./rollout.js";
 
 interface Progress {
@@ -21,11 +30,20 @@ interface Progress {
 /** What a request's acknowledgements add up to; written in a fixed number of statements. */
 interface Gathered {
   readonly outcomes: AckOutcome[];
-  readonly said: { instance: InstanceRow; ack: Ack }[];
+  readonly said: Said[];
   readonly steps: NewStep[];
   readonly moved: Map<string, ReconfigurationRow>;
+  /** Of groups: by instance, those whose gate has opened. */
+  readonly opened: Map<string, InstanceRow>;
   readonly verified: Map<string, Progress>;
-  readonly failed: { progress: Progress; ack: Ack }[];
+  readonly failed: Failed[];
+}
+
+interface Failed {
+  readonly progress: Progress;
+  readonly ack: Ack;
+  /** Another rank would go on alone: it must be told now, not after a back-off. */
+  readonly withdraw: boolean;
 }
 
 /** Takes what agents say of each rank's progress. Repeats and stragglers do no harm. */
@@ -40,11 +58,12 @@ export class AckService {
   ) {}
 
   /** All acknowledgements of a request stand in one transaction; they are taken and answered in the order given. */
-  async acknowledge({ agent, acks }: AckRequest): Promise<AckAnswer> {
+  async acknowledge(request: AckRequest): Promise<AckAnswer> {
+    const { acks } = request;
     const { outcomes, aftermaths } = await this.source.transaction(async (manager) => {
       const now = new Date();
       const states = await loadAckStates(manager, [...new Set(acks.map((ack) => ack.instance))]);
-      const gathered = this.gather(states, agent, acks, now);
+      const gathered = this.gather(states, request, now);
       return { outcomes: gathered.outcomes, aftermaths: await this.write(manager, gathered, now) };
     });
     this.queue.watch(aftermaths.flatMap(({ watch }) => watch));
@@ -62,8 +81,7 @@ export class AckService {
 
   private gather(
     states: ReadonlyMap<string, AckState>,
-    agent: string,
-    acks: readonly Ack[],
+    { agent, acks, sentAtMs }: AckRequest,
     now: Date,
   ): Gathered {
     const gathered: Gathered = {
@@ -71,34 +89,40 @@ export class AckService {
       said: [],
       steps: [],
       moved: new Map(),
+      opened: new Map(),
       verified: new Map(),
       failed: [],
     };
-    for (const ack of acks)
-      gathered.outcomes.push(this.take(gathered, states.get(ack.instance), agent, ack, now));
+    for (const ack of acks) {
+      const state = states.get(ack.instance);
+      const rank = state?.ranks.find((one) => one.rank === ack.rank && one.agent === agent);
+      // It may have waited for a controller that was away; both times are of the agent's clock.
+      const toldAtMs = now.getTime() - Math.max(0, sentAtMs - ack.atMs);
+      const told = { ack, toldAtMs };
+      gathered.outcomes.push(state && rank ? this.take(gathered, state, rank, told, now) : "unknown");
+    }
     return gathered;
   }
 
   private take(
     gathered: Gathered,
-    state: AckState | undefined,
-    agent: string,
-    given: Ack,
+    state: AckState,
+    rank: RankState,
+    { ack: given, toldAtMs }: { readonly ack: Ack; readonly toldAtMs: number },
     now: Date,
   ): AckOutcome {
-    const rank = state?.ranks.find((one) => one.rank === given.rank && one.agent === agent);
-    if (!state || !rank) return "unknown";
     const { instance, open } = state;
     if (given.generation !== instance.generation) return "stale";
     // After a restart an agent says again what runs; nothing is open, and nothing changes.
     if (!open) {
-      gathered.said.push({ instance, ack: given });
+      gathered.said.push({ instance, ack: given, iterations: rank.iterations });
       return "repeat";
     }
     if (given.attempt !== open.attempt) return "stale";
     const ack = judged(given, open.toAllocation);
     if (!isProgress(rank.step, ack.step)) return "repeat";
-    gathered.said.push({ instance, ack });
+    if (ack.step === "ready") rank.iterations = ack.iterations ? { ...ack.iterations, atMs: toldAtMs } : null;
+    gathered.said.push({ instance, ack, iterations: rank.iterations });
     gathered.steps.push({
       of: open,
       at: now,
@@ -115,7 +139,8 @@ export class AckService {
   private moveOn(gathered: Gathered, state: AckState, progress: Progress, ack: Ack, now: Date): void {
     const { instance, open } = progress;
     if (ack.step === "failed") {
-      gathered.failed.push({ progress, ack });
+      const withdraw = mayYetSwitch(instance.gate, state.ranks);
+      gathered.failed.push({ progress, ack, withdraw });
       state.open = null;
       return;
     }
@@ -128,31 +153,62 @@ export class AckService {
       return;
     }
     // A rank that has failed already made the appointment for the next attempt; the others do not move it.
-    if (next === open.state || steps.includes("failed")) return;
-    const timeoutMs = stepTimeoutMs(next, this.config.rollout, instance.capabilities.prepareMs);
+    if (steps.includes("failed")) return;
+    const gateMs = this.passGate(gathered, state, progress, ack, now);
+    if (next === open.state && gateMs === null) return;
+    const timeoutMs = gateMs ?? stepTimeoutMs(next, this.config.rollout, instance.capabilities.prepareMs);
     open.state = next;
     open.deadlineAt = new Date(now.getTime() + timeoutMs);
     gathered.moved.set(open.id, open);
+  }
+
+  /** Opens the gate with the last rank that is ready. How long may pass from here on; null: as for any rollout. */
+  private passGate(
+    gathered: Gathered,
+    { ranks }: AckState,
+    { instance, open }: Progress,
+    ack: Ack,
+    now: Date,
+  ): number | null {
+    const { rollout } = this.config;
+    const nowMs = now.getTime();
+    const gate = opened(instance.gate, ranks, instance.rankCount, nowMs);
+    if (gate !== null) {
+      instance.gate = gate;
+      gathered.opened.set(instance.id, instance);
+      const { switchAt } = gate;
+      const detail =
+        switchAt && `prefill after iteration ${switchAt.prefill}, decode after ${switchAt.decode}`;
+      gathered.steps.push({ of: open, at: now, step: GATE_OPENED, detail });
+      return switchAt === null ? rollout.switchTimeoutMs : ARM_TIMEOUT_MS;
+    }
+    if (ack.step !== "armed" || !instance.gate?.open || instance.gate.switchAt === null) return null;
+    if (!allArmed(instance.gate, ranks)) return null;
+    return rollout.switchTimeoutMs + waitMs(instance.gate.switchAt, ranks, nowMs);
   }
 
   private async write(manager: EntityManager, gathered: Gathered, now: Date): Promise<Aftermath[]> {
     await saveRanks(manager, gathered.said, now);
     await addSteps(manager, gathered.steps);
     await saveStates(manager, gathered.moved.values());
+    await saveGates(manager, gathered.opened.values());
+    const wake = gathered.opened.size > 0 ? await agentsOf(manager, ...gathered.opened.keys()) : [];
     const watch = [...gathered.moved.values()].map(({ deadlineAt }) => deadlineAt.getTime());
     const verified = await this.reconfigurations.complete(manager, [...gathered.verified.values()], now);
-    const aftermaths: Aftermath[] = [{ ...verified, watch }];
-    for (const { progress, ack } of gathered.failed) aftermaths.push(await this.fail(manager, progress, ack));
+    const aftermaths: Aftermath[] = [{ ...verified, watch, wake }];
+    for (const failed of gathered.failed) aftermaths.push(await this.fail(manager, failed));
     await appendAudit(manager, CONTROLLER, ...aftermaths.flatMap(({ audit }) => audit));
     return aftermaths;
   }
 
   /** A failure that may pass is offered again after a back-off; any other ends the rollout at once. */
-  private async fail(manager: EntityManager, { instance, open }: Progress, ack: Ack): Promise<Aftermath> {
+  private async fail(manager: EntityManager, { progress, ack, withdraw }: Failed): Promise<Aftermath> {
+    const { instance, open } = progress;
     const why = failureOf(ack) ?? "failed";
     if (!ack.failure?.retryable || open.attempt >= this.config.rollout.maxAttempts) {
       return this.reconfigurations.giveUp(manager, instance, open, why);
     }
+    if (withdraw) return this.reconfigurations.offerAgain(manager, instance, { ...open, failure: why });
     return this.reconfigurations.retryLater(
       manager,
       open,

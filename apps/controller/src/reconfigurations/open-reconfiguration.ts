@@ -12,6 +12,8 @@ export interface NewReconfiguration {
   /** What was asked until now; its generation is the one the change was based on. */
   readonly from: GeneratedAllocation;
   readonly to: Allocation;
+  /** No rank runs anything but `to`, so that each may take the new number by itself. Absent: false. */
+  readonly nothingMoved?: boolean;
 }
 
 /**
@@ -33,7 +35,7 @@ export async function openReconfigurations(
   if (rows.length === 0) return new Map();
   await supersedeOpen(manager, rows, now);
   await manager.query(
-    `UPDATE instance_ranks r SET generation = t.generation, attempt = 1, step = NULL, delivered = NULL, updated_at = $3
+    `UPDATE instance_ranks r SET generation = t.generation, attempt = 1, step = NULL, delivered = NULL, iterations = NULL, updated_at = $3
      FROM unnest($1::uuid[], $2::int[]) AS t(instance_id, generation) WHERE r.instance_id = t.instance_id`,
     [rows.map((row) => row.instanceId), rows.map((row) => row.generation), now],
   );
@@ -75,6 +77,14 @@ export async function addSteps(manager: EntityManager, steps: readonly NewStep[]
   );
 }
 
+/**
+ * SQL for the gate that `instances i` gets with an offer: closed when its ranks are under several agents, or some under
+ * none yet, and every agent knows to wait; none where one agent moves all ranks, or an older agent would not wait.
+ */
+export const CLOSED_GATE = `(
+  SELECT '{"open": false}'::jsonb FROM instance_ranks g WHERE g.instance_id = i.id
+  HAVING bool_and(g.barrier) AND (count(DISTINCT g.agent_id) > 1 OR count(*) < i.rank_count))`;
+
 /** The compare-and-set: which instances were still at the generation that the change was based on. */
 async function moveGenerations(
   manager: EntityManager,
@@ -85,13 +95,14 @@ async function moveGenerations(
   const [moved] = await manager.query<[{ id: string }[], number]>(
     // Locked in the given order first: an UPDATE … FROM takes its rows in whatever order the plan has.
     `WITH t AS (
-       SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[])
-         WITH ORDINALITY AS t(id, generation, allocation, reason, n)
+       SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $6::boolean[])
+         WITH ORDINALITY AS t(id, generation, allocation, reason, nothing_moved, n)
      ), locked AS MATERIALIZED (
        SELECT i.id FROM t JOIN instances i ON i.id = t.id ORDER BY t.n FOR UPDATE OF i
      )
      UPDATE instances i
-     SET generation = t.generation + 1, attempt = 1, allocation = t.allocation::jsonb, issued_at = $5, issue_reason = t.reason
+     SET generation = t.generation + 1, attempt = 1, allocation = t.allocation::jsonb, issued_at = $5,
+         issue_reason = t.reason, gate = CASE WHEN NOT t.nothing_moved THEN ${CLOSED_GATE} END
      FROM t JOIN locked USING (id)
      WHERE i.id = t.id AND i.generation = t.generation AND i.deleted_at IS NULL
      RETURNING i.id`,
@@ -101,6 +112,7 @@ async function moveGenerations(
       changes.map(({ to }) => JSON.stringify(to)),
       changes.map(({ reason }) => reason),
       now,
+      changes.map(({ nothingMoved = false }) => nothingMoved),
     ],
   );
   return new Set(moved.map((row) => row.id));

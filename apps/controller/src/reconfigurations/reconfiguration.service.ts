@@ -6,8 +6,9 @@ import { appendAudit, type AuditRecord, CONTROLLER } from "../audit/append-audit
 import { CONFIG, type Config } from "../config.js";
 import { InstanceRow } from "../fleet/fleet.rows.js";
 import { Metrics } from "../obs/metrics.js";
-import { addSteps, audited, openReconfigurations } from "./open-reconfiguration.js";
-import { ReconfigurationRow } from "./reconfiguration.rows.js";
+import { addSteps, audited, CLOSED_GATE, openReconfigurations } from "./open-reconfiguration.js";
+import { GATE_OPENED, mustHearFirst } from "./gate.js";
+import { ReconfigurationRow, ReconfigurationStepRow } from "./reconfiguration.rows.js";
 import { stepTimeoutMs } from "./rollout.js";
 
 /** Rollouts looked at in one go. */
@@ -64,6 +65,11 @@ export class ReconfigurationService {
       // Read again under the lock: an acknowledgement may have come first.
       const row = await manager.findOneByOrFail(ReconfigurationRow, { id });
       if (row.endedAt || row.deadlineAt.getTime() > Date.now()) return NOTHING;
+      if (mustHearFirst(instance.gate, row.deadlineAt.getTime(), Date.now())) {
+        const deadlineAt = new Date(Date.now() + this.config.rollout.switchTimeoutMs);
+        await manager.update(ReconfigurationRow, { id }, { deadlineAt });
+        return { ...NOTHING, watch: [deadlineAt.getTime()] };
+      }
       if (row.attempt < this.config.rollout.maxAttempts) return this.offerAgain(manager, instance, row);
       const why = row.failure ?? `nothing was heard in state ${row.state} until the deadline`;
       const given = await this.giveUp(manager, instance, row, why);
@@ -84,7 +90,7 @@ export class ReconfigurationService {
     const ids = done.map(({ open }) => open.id);
     await manager.update(ReconfigurationRow, { id: In(ids) }, { state: "verified", endedAt: now });
     await manager.query(
-      `UPDATE instances i SET last_good = t.last_good::jsonb, changed_at = $3, degraded = false
+      `UPDATE instances i SET last_good = t.last_good::jsonb, changed_at = $3, degraded = false, gate = NULL
        FROM unnest($1::uuid[], $2::text[]) AS t(id, last_good) WHERE i.id = t.id`,
       [
         done.map(({ instance }) => instance.id),
@@ -126,8 +132,10 @@ export class ReconfigurationService {
     await addSteps(manager, [{ of: row, at: now, step: state, detail: why }]);
     this.metrics.reconfigurationEnded(state, now.getTime() - row.createdAt.getTime());
     if (isRollback) {
-      await manager.update(InstanceRow, { id: instance.id }, { degraded: true });
-      return { ...NOTHING, audit: [recordOf(instance, row, "reconfiguration.failed", why)] };
+      await manager.update(InstanceRow, { id: instance.id }, { degraded: true, gate: null });
+      // Nobody follows it any more: a rank that waits at the gate may go back alone.
+      const wake = instance.gate === null ? [] : await agentsOf(manager, instance.id);
+      return { ...NOTHING, wake, audit: [recordOf(instance, row, "reconfiguration.failed", why)] };
     }
     const { generation: _good, ...to }: GeneratedAllocation = instance.lastGood;
     const back = {
@@ -138,6 +146,7 @@ export class ReconfigurationService {
       reason: "ROLLBACK",
       from: { ...row.toAllocation, generation: instance.generation },
       to,
+      nothingMoved: instance.gate !== null && !(await gateHasOpened(manager, row)),
     } as const;
     const { offerTimeoutMs } = this.config.rollout;
     const opened = (await openReconfigurations(manager, [back], offerTimeoutMs)).get(instance.id);
@@ -150,7 +159,8 @@ export class ReconfigurationService {
     };
   }
 
-  private async offerAgain(
+  /** The next attempt of the same generation. What earlier ones had armed is taken back by it. */
+  async offerAgain(
     manager: EntityManager,
     instance: InstanceRow,
     row: ReconfigurationRow,
@@ -161,9 +171,12 @@ export class ReconfigurationService {
     const deadlineAt = new Date(now.getTime() + timeoutMs);
     const changed = { attempt, state: "offered" as const, deadlineAt, failure: null };
     await manager.update(ReconfigurationRow, { id: row.id }, changed);
-    await manager.update(InstanceRow, { id: instance.id }, { attempt });
     await manager.query(
-      "UPDATE instance_ranks SET attempt = $2, step = NULL, updated_at = $3 WHERE instance_id = $1",
+      `UPDATE instances i SET attempt = $2, gate = CASE WHEN gate IS NOT NULL THEN ${CLOSED_GATE} END WHERE i.id = $1`,
+      [instance.id, attempt],
+    );
+    await manager.query(
+      "UPDATE instance_ranks SET attempt = $2, step = NULL, iterations = NULL, updated_at = $3 WHERE instance_id = $1",
       [instance.id, attempt, now],
     );
     const next = { ...row, ...changed };
@@ -177,6 +190,11 @@ export class ReconfigurationService {
     ]);
     return { ...NOTHING, watch: [changed.deadlineAt.getTime()], wake: await agentsOf(manager, instance.id) };
   }
+}
+
+/** In any attempt: until then no rank of the group has left what it ran. */
+async function gateHasOpened(manager: EntityManager, { id }: ReconfigurationRow): Promise<boolean> {
+  return manager.existsBy(ReconfigurationStepRow, { reconfigurationId: id, step: GATE_OPENED });
 }
 
 function recordOf(

@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 
 import { backoffMs, isProgress, stateOf, stepTimeoutMs } from "./rollout.js";
 
-const STEPS = ["preparing", "ready", "switched", "verified"] as const;
+const STEPS = ["preparing", "ready", "armed", "switched", "verified"] as const;
 const step = fc.constantFrom<RankStep | null>(null, ...STEPS, "failed");
 
 describe("isProgress", () => {
@@ -16,6 +16,11 @@ describe("isProgress", () => {
     ["preparing", "preparing", false],
     ["preparing", "ready", true],
     ["ready", "preparing", false],
+    ["ready", "armed", true],
+    ["ready", "switched", true],
+    ["armed", "ready", false],
+    ["armed", "failed", true],
+    ["armed", "switched", true],
     ["switched", "verified", true],
     ["switched", "failed", true],
     ["verified", "switched", false],
@@ -49,6 +54,8 @@ describe("stateOf", () => {
     [["verified", null], 2, "offered"],
     [["verified", "preparing"], 2, "preparing"],
     [["switched", "ready"], 2, "ready"],
+    [["armed", "armed"], 2, "ready"],
+    [["switched", "armed"], 2, "ready"],
     [["verified", "switched"], 2, "switched"],
     [["verified", "verified"], 2, "verified"],
     [["verified", "failed"], 2, "offered"],
@@ -72,7 +79,7 @@ describe("stateOf", () => {
   });
   test("a rank that goes on never throws its group back", () => {
     const going = fc.array(fc.constantFrom(...STEPS), { minLength: 1, maxLength: 8 });
-    const order: ReconfigurationState[] = ["offered", ...STEPS];
+    const order: ReconfigurationState[] = ["offered", "preparing", "ready", "switched", "verified"];
     fc.assert(
       fc.property(going, fc.nat(), fc.constantFrom(...STEPS), (steps, index, next) => {
         const rank = index % steps.length;

@@ -4,7 +4,7 @@ import type { Allocation } from "@fulcrum/core/nouns.js";
 import type { ReconfigurationState } from "@fulcrum/contracts/resources.js";
 import type { RolloutConfig } from "../config.js";
 
-const ORDER: readonly RankStep[] = ["preparing", "ready", "switched", "verified"];
+const ORDER: readonly RankStep[] = ["preparing", "ready", "armed", "switched", "verified"];
 
 /** Whether a rank that is at `from` learns something new from an acknowledgement of `to`. */
 export function isProgress(from: RankStep | null, to: RankStep): boolean {
@@ -13,11 +13,15 @@ export function isProgress(from: RankStep | null, to: RankStep): boolean {
   return ORDER.indexOf(to) > (from === null ? -1 : ORDER.indexOf(from));
 }
 
-/** A group is only as far as its slowest rank: all ranks of an instance move together (semi-PD §4.5). */
+/**
+ * A group is only as far as its slowest rank: all ranks of an instance move together (semi-PD §4.5). One that is armed
+ * still runs the old allocation, so for the group it is ready.
+ */
 export function stateOf(steps: readonly (RankStep | null)[], rankCount: number): ReconfigurationState {
   if (steps.length < rankCount || steps.some((step) => step === null || step === "failed")) return "offered";
   const slowest = Math.min(...steps.map((step) => ORDER.indexOf(step!)));
-  return ORDER[slowest] as ReconfigurationState;
+  const step = ORDER[slowest]!;
+  return step === "armed" || step === "failed" ? "ready" : step;
 }
 
 /**
