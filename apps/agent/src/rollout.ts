@@ -168,8 +168,11 @@ export class Rollout {
   private async commit(goal: Goal, switchAt: SwitchAt | null): Promise<void> {
     const { driver, deadlines, log } = this.options;
     this.tell(goal, "ready");
-    await driver.commit(driver.plan(goal, await this.options.capabilities()), switchAt);
-    if (switchAt === null) return this.enter("switching", deadlines.switchMs);
+    const capabilities = await this.options.capabilities();
+    await driver.commit(driver.plan(goal, capabilities), switchAt);
+    // A driver that restarts the engine needs its time to switch; three times of it, as to prepare.
+    const restartMs = capabilities.live ? 0 : 3 * (capabilities.prepareMs ?? 0);
+    if (switchAt === null) return this.enter("switching", deadlines.switchMs + restartMs);
     log.info({ event: "armed", generation: goal.generation, attempt: goal.attempt, switchAt });
     this.tell(goal, "armed");
     this.enter("armed", Infinity);

@@ -162,6 +162,43 @@ describe("what holds it", () => {
     expect(ask(starved(over)).kind).toBe("move");
   });
 
+  test("a driver that must restart the engine: what the restart loses must have been lost by staying first", () => {
+    expect(ask(starved()).kind).toBe("move");
+    const restarting = (downtimeMs: number, state: Snapshot["state"] = null) =>
+      ask(starved({ downtimeMs, state }));
+    const first = restarting(300_000);
+    expect(first).toMatchObject({ kind: "hold", reason: "WATCHING" });
+    let { state } = first;
+    let minutes = 1;
+    for (; minutes < 10; minutes++) {
+      const toAtMs = SAMPLE_NOW_MS + minutes * 60_000;
+      const latest = { ...LONG_MINUTE, fromAtMs: toAtMs - 60_000, toAtMs };
+      const { generation: _, ...signal } = latest;
+      const next = decide(
+        starved({ downtimeMs: 300_000, state, latest, signal }),
+        search,
+        DEFAULT_GUARDS,
+        toAtMs,
+      );
+      if (next.kind === "move") break;
+      state = next.state;
+    }
+    expect(minutes).toBeLessThan(10);
+  });
+
+  test("and after a restart it stays 20 times as long", () => {
+    const downtimeMs = 30_000;
+    const after = (lastChangeAtMs: number) => ask(starved({ downtimeMs, lastChangeAtMs })).reason;
+    expect(after(SAMPLE_NOW_MS - 599_000)).toBe("DWELL");
+    expect(after(SAMPLE_NOW_MS - 601_000)).not.toBe("DWELL");
+  });
+
+  test.each([-1, Number.NaN, "soon"])("a downtime of %s is refused, naming the field", (downtimeMs) => {
+    const { kind, reason, message } = ask(starved({ downtimeMs: downtimeMs as number }));
+    expect([kind, reason]).toEqual(["hold", "MAD_SIGNAL"]);
+    expect(message).toContain("downtimeMs");
+  });
+
   test("thin signals do not: it knows how little it knows", () => {
     const thin = { ...LONG_MINUTE, freshness: "thin" as const };
     expect(ask(starved({ signal: thin })).kind).toBe("move");

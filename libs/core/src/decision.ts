@@ -71,6 +71,8 @@ export interface Snapshot {
   /** Newest last, at most MAX_RECENT_MOVES. */
   readonly recentMoves: readonly Move[];
   readonly limits: Limits;
+  /** For how long a change stops the engine, as the driver expects; 0 or absent: it moves without a stop. */
+  readonly downtimeMs?: number;
   readonly hold: OperatorHold;
   readonly signal: Signal;
   /**

@@ -1,3 +1,4 @@
+import type { Capabilities } from "@fulcrum/contracts/agent-api.js";
 import type { GuardConfig, Move, PolicyConfig, PolicyState } from "@fulcrum/core/decision.js";
 import type {
   Allocation,
@@ -20,7 +21,7 @@ export interface DecisionContext {
   readonly policy: PolicyConfig;
   readonly guards: GuardConfig;
   readonly poolLimits: Partial<Limits>;
-  readonly driverLimits: Limits;
+  readonly capabilities: Capabilities;
   readonly lookbackMs: number;
   readonly frozen: boolean;
   readonly slo: SloTarget;
@@ -50,7 +51,7 @@ interface Row {
   policy: PolicyConfig;
   guards: GuardConfig;
   pool_limits: Partial<Limits>;
-  driver_limits: Limits;
+  capabilities: Capabilities;
   lookback_ms: number;
   frozen: boolean;
   slo: SloTarget;
@@ -80,7 +81,7 @@ const MAX_MOVES = 64;
  */
 const CONTEXTS = `
   SELECT i.id AS instance_id, i.name AS instance, p.id AS pool_id, p.name AS pool, p.mode, p.policy, p.guards,
-         p.limits AS pool_limits, i.capabilities -> 'limits' AS driver_limits, p.lookback_ms, p.frozen,
+         p.limits AS pool_limits, i.capabilities,  p.lookback_ms, p.frozen,
          v.slo, p.slo_version, i.generation, i.allocation, i.changed_at, i.pinned, i.pinned_until,
          o.generation AS rollout_generation, s.policy_state, s.last_decision_key, s.last_decision_at,
          (SELECT json_agg(json_build_object('atMs', floor(extract(epoch FROM m.created_at) * 1000),
@@ -130,7 +131,7 @@ function toContext(row: Row): DecisionContext {
     policy: row.policy,
     guards: row.guards,
     poolLimits: row.pool_limits,
-    driverLimits: row.driver_limits,
+    capabilities: row.capabilities,
     lookbackMs: row.lookback_ms,
     frozen: row.frozen,
     slo: row.slo,

@@ -1,3 +1,4 @@
+import type { Capabilities } from "@fulcrum/contracts/agent-api.js";
 import type { Snapshot } from "@fulcrum/core/decision.js";
 import { seenToMs } from "@fulcrum/core/policy/policy-state.js";
 import { latestSignal, summarise } from "@fulcrum/core/signal/summarise.js";
@@ -13,6 +14,13 @@ function coolDownUntil({ rollbacks }: DecisionContext): number | null {
   return rollbacks.lastAtMs + COOL_DOWN_MS * 2 ** Math.min(rollbacks.inARow - 1, MAX_DOUBLINGS);
 }
 
+/** A driver that must restart the engine and does not say how long that takes: a model of some 10 GB is loaded in a minute. */
+const UNTOLD_DOWNTIME_MS = 60_000;
+
+function downtimeOf({ live, prepareMs }: Capabilities): Pick<Snapshot, "downtimeMs"> {
+  return live ? {} : { downtimeMs: prepareMs ?? UNTOLD_DOWNTIME_MS };
+}
+
 /** Folds the context into what decide() is given, and what the decision's row keeps. */
 export function snapshotOf(context: DecisionContext, nowMs: number): Snapshot {
   const pinned = context.pinned && (context.pinnedUntilMs === null || context.pinnedUntilMs > nowMs);
@@ -25,7 +33,8 @@ export function snapshotOf(context: DecisionContext, nowMs: number): Snapshot {
     lastChangeAtMs: context.changedAtMs,
     coolDownUntilMs: coolDownUntil(context),
     recentMoves: context.moves,
-    limits: narrowLimits(context.driverLimits, context.poolLimits),
+    limits: narrowLimits(context.capabilities.limits, context.poolLimits),
+    ...downtimeOf(context.capabilities),
     hold: { pinned: pinned ? { untilAtMs: context.pinnedUntilMs } : null, frozen: context.frozen },
     signal: summarise(
       context.windows,

@@ -119,7 +119,7 @@ export class AckService {
       return "repeat";
     }
     if (given.attempt !== open.attempt) return "stale";
-    const ack = judged(given, open.toAllocation);
+    const ack = judged(given, open.toAllocation, instance.capabilities.limits.granularityPct);
     if (!isProgress(rank.step, ack.step)) return "repeat";
     if (ack.step === "ready") rank.iterations = ack.iterations ? { ...ack.iterations, atMs: toldAtMs } : null;
     gathered.said.push({ instance, ack, iterations: rank.iterations });
@@ -156,7 +156,7 @@ export class AckService {
     if (steps.includes("failed")) return;
     const gateMs = this.passGate(gathered, state, progress, ack, now);
     if (next === open.state && gateMs === null) return;
-    const timeoutMs = gateMs ?? stepTimeoutMs(next, this.config.rollout, instance.capabilities.prepareMs);
+    const timeoutMs = gateMs ?? stepTimeoutMs(next, this.config.rollout, instance.capabilities);
     open.state = next;
     open.deadlineAt = new Date(now.getTime() + timeoutMs);
     gathered.moved.set(open.id, open);
@@ -219,8 +219,8 @@ export class AckService {
 }
 
 /** An agent that says "verified" and shows something else has not verified: set is not delivered. */
-function judged(ack: Ack, asked: Allocation): Ack {
-  const fault = ack.step === "verified" ? deliveredFault(asked, ack.delivered) : null;
+function judged(ack: Ack, asked: Allocation, granularityPct: number): Ack {
+  const fault = ack.step === "verified" ? deliveredFault(asked, ack.delivered, granularityPct) : null;
   if (fault === null) return ack;
   return { ...ack, step: "failed", failure: { code: "delivered_differs", message: fault, retryable: true } };
 }

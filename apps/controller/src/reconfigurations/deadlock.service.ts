@@ -61,7 +61,11 @@ export class DeadlockService {
     const ended = { state: "rolled_back", endedAt: now, failure: WHY } as const;
     await manager.update(ReconfigurationRow, { id: last.id }, ended);
     await addSteps(manager, [{ of: last, at: now, step: "rolled_back", detail: WHY }]);
-    const after = { ...audited({ ...to, generation: opened.generation }), reconfiguration: last.id, why: WHY };
+    const after = {
+      ...audited({ ...to, generation: opened.generation }),
+      reconfiguration: last.id,
+      why: WHY,
+    };
     const action = "reconfiguration.rolled_back";
     const subject = `instance/${instance.name}`;
     const record = { action, subject, before: audited(from), after: { ...after, restored: before } };

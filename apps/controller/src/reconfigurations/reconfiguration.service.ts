@@ -167,7 +167,7 @@ export class ReconfigurationService {
   ): Promise<Aftermath> {
     const now = new Date();
     const attempt = row.attempt + 1;
-    const timeoutMs = stepTimeoutMs("offered", this.config.rollout, instance.capabilities.prepareMs);
+    const timeoutMs = stepTimeoutMs("offered", this.config.rollout, instance.capabilities);
     const deadlineAt = new Date(now.getTime() + timeoutMs);
     const changed = { attempt, state: "offered" as const, deadlineAt, failure: null };
     await manager.update(ReconfigurationRow, { id: row.id }, changed);

@@ -102,17 +102,18 @@ const CONFIG = {
 };
 
 describe("stepTimeoutMs", () => {
-  const cases: [ReconfigurationState, number | null, number][] = [
-    ["offered", 50, 1],
-    ["preparing", null, 10],
-    ["preparing", 50, 160],
-    ["ready", 50, 100],
-    ["switched", 50, 1_000],
-    ["verified", 50, 0],
-    ["rolled_back", 50, 0],
+  const cases: [ReconfigurationState, number | null, boolean, number][] = [
+    ["offered", 50, true, 1],
+    ["preparing", null, true, 10],
+    ["preparing", 50, true, 160],
+    ["ready", 50, true, 100],
+    ["ready", 50, false, 250],
+    ["switched", 50, true, 1_000],
+    ["verified", 50, true, 0],
+    ["rolled_back", 50, true, 0],
   ];
-  test.each(cases)("%s of a driver that prepares for %s ms: %s ms", (state, prepareMs, expected) => {
-    expect(stepTimeoutMs(state, CONFIG, prepareMs)).toBe(expected);
+  test.each(cases)("%s of a driver that prepares for %s ms, live %s: %s ms", (state, prepareMs, live, ms) => {
+    expect(stepTimeoutMs(state, CONFIG, { live, prepareMs })).toBe(ms);
   });
 });
 

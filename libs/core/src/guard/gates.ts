@@ -53,14 +53,18 @@ export function operatorGate(snapshot: Snapshot, nowMs: number): Gate | null {
   return null;
 }
 
-/** The last change must have been in force for `dwellMs`. */
+/** A driver that restarts the engine may cost at most one part in 20 of its time. */
+const DWELL_PER_DOWNTIME = 20;
+
+/** The last change must have been in force for `dwellMs`, and for 20 times what a change stops the engine for. */
 export function dwellGate(snapshot: Snapshot, guards: GuardConfig, nowMs: number): Gate | null {
   if (snapshot.lastChangeAtMs === null) return null;
   const sinceMs = nowMs - snapshot.lastChangeAtMs;
-  if (sinceMs >= guards.dwellMs) return null;
+  const dwellMs = Math.max(guards.dwellMs, DWELL_PER_DOWNTIME * (snapshot.downtimeMs ?? 0));
+  if (sinceMs >= dwellMs) return null;
   return {
     reason: "DWELL",
-    message: `The last change has been in force for ${seconds(sinceMs)} s of the ${seconds(guards.dwellMs)} s it must be.`,
+    message: `The last change has been in force for ${seconds(sinceMs)} s of the ${seconds(dwellMs)} s it must be.`,
   };
 }
 

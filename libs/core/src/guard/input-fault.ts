@@ -34,6 +34,7 @@ export function contextFault(snapshot: unknown, guards: unknown, nowMs: unknown)
     allocationFault("current", snapshot.current) ??
     generationFault(snapshot.current) ??
     limitsFault(snapshot.limits) ??
+    rangeFault("downtimeMs", snapshot.downtimeMs ?? 0, 0, HUGE) ??
     sloFault(snapshot.slo) ??
     holdFault(snapshot.hold) ??
     gaugeFault("rolloutGeneration", snapshot.rolloutGeneration ?? null, 0, MOST) ??

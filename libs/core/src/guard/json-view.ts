@@ -15,6 +15,8 @@ export function jsonView(snapshot: Snapshot): Snapshot {
     rolloutGeneration: finiteOrNull(snapshot.rolloutGeneration),
     lastChangeAtMs: finiteOrNull(snapshot.lastChangeAtMs),
     coolDownUntilMs: finiteOrNull(snapshot.coolDownUntilMs),
+    // A time that is none is refused by the checks, not taken for "at once".
+    ...(snapshot.downtimeMs === undefined ? {} : { downtimeMs: finiteOrNull(snapshot.downtimeMs) ?? -1 }),
     hold: isRecord(hold) && isRecord(hold.pinned) ? pinnedView(hold) : hold,
     signal: isRecord(signal) ? signalView(signal) : signal,
     ...(isRecord(snapshot.latest) ? { latest: latestView(snapshot.latest) } : {}),

@@ -11,8 +11,8 @@ export const SEARCH_VERSION = 3;
 /** Waits may be this much longer or shorter than the model says, as a logarithm: a factor of 4. */
 export const MOST_WAIT_BIAS = 1.4;
 
-/** All requests of a minute: more regret than that says nothing more. */
-export const MOST_REGRET = 60;
+/** All requests of ten minutes, the longest restart: more regret than that says nothing more. */
+export const MOST_REGRET = 600;
 
 export interface SearchMemory {
   /** End of the newest window learnt from: a window is learnt from once. */

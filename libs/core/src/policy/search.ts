@@ -56,7 +56,7 @@ export function searchPolicy(
   const worthIt = better && gain >= least;
   const regret = regretAfter(snapshot, model, (better ? gain : 0) - least);
   const moves =
-    worthIt && (isLeftOut(params, "patience") || regret >= changeCost(snapshot, params, model, nowMs));
+    worthIt && (isLeftOut(params, "patience") || regret >= changeCost(snapshot, params, model, best, nowMs));
   const forSplit: PolicyOutcome = {
     reason: moves ? "BETTER_SPLIT" : worthIt ? "WATCHING" : holdReason(gain, now, best),
     wanted: { split: moves ? best.split : now.split, kvQuotaPct: snapshot.current.kvQuotaPct },
@@ -181,14 +181,21 @@ function leastGain(params: SearchParams, model: SearchModel): number {
   return params.minGainShare * (told ? 1 : BLIND_PRICE) * (1 + STEADY_PRICE * steady);
 }
 
-/** Share-seconds of requests that a change must have missed before it is made. */
-function changeCost(snapshot: Snapshot, params: SearchParams, model: SearchModel, nowMs: number): number {
+/** Share-seconds of requests that staying must have missed before a change is made; a restart loses all that the best split would have kept. */
+function changeCost(
+  snapshot: Snapshot,
+  params: SearchParams,
+  model: SearchModel,
+  best: Prospect,
+  nowMs: number,
+): number {
   const steadySinceMs = nowMs - 1000 * model.memory.demand.steadyS;
   let recent = 0;
   for (const { atMs } of snapshot.recentMoves) {
     if (atMs >= steadySinceMs) recent += Math.exp(-(nowMs - atMs) / PRICE_TAU_MS);
   }
-  return CHANGE_COST_S * (1 + (isLeftOut(params, "price") ? 0 : recent));
+  const stopped = ((snapshot.downtimeMs ?? 0) / 1000) * best.share;
+  return Math.min(MOST_REGRET, CHANGE_COST_S * (1 + (isLeftOut(params, "price") ? 0 : recent)) + stopped);
 }
 
 function holdReason(gain: number, now: Prospect, best: Prospect): HoldReason {
