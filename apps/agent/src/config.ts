@@ -6,6 +6,7 @@ import { name } from "@fulcrum/contracts/primitives.js";
 import { ENGINES } from "@fulcrum/core/signal/bucket-advice.js";
 import { parse } from "yaml";
 import { z } from "zod";
+import { durationMs, httpUrl } from "./config-fields.js";
 import { admissionCapDriver } from "./driver/admission-cap/admission-cap-config.js";
 import { kvcachedDriver } from "./driver/kvcached/kvcached-config.js";
 import { semiPdStaticDriver } from "./driver/semi-pd-static/semi-pd-config.js";
@@ -16,10 +17,6 @@ import { gpuRefs, gpuWatch } from "./gpu/gpu-config.js";
 
 /** sun_path holds 108 bytes with its final zero. */
 const MAX_SOCKET_PATH_BYTES = 107;
-
-const httpUrl = z.url({ protocol: /^https?$/, error: "must be an http:// or https:// URL" });
-const durationMs = (least: number, most: number, usual: number) =>
-  z.number().min(least).max(most).default(usual);
 
 /** Enough for one endpoint per data-parallel rank of a node; every page may take MAX_BODY_BYTES. */
 const MAX_READER_URLS = 8;

@@ -1,6 +1,5 @@
 /** Which drivers can work on a node, and why not. A rule over the facts (actuation.md §2 to §5). */
-import type { GpuFacts } from "../gpu/gpu-facts.js";
-import type { CudaVersion } from "../mps/client-limit.js";
+import type { CudaVersion, GpuFacts } from "../gpu/gpu-facts.js";
 import type { DoctorFacts } from "./doctor-facts.js";
 import type { DriverName, DriverVerdict } from "./doctor-report.js";
 

@@ -1,6 +1,6 @@
 /** What the agent's configuration says of GPUs. */
 import { z } from "zod";
-import { absolutePath, durationMs } from "../driver/staged/fields.js";
+import { absolutePath, durationMs } from "../config-fields.js";
 
 const timeoutMs = durationMs(100, 60_000, 5_000);
 

@@ -1,6 +1,11 @@
 /** What is known of a node's GPUs, whoever tells it. */
-import type { CudaVersion } from "../mps/client-limit.js";
 import type { ComputeCapability } from "./compute-capability.js";
+
+/** A version of CUDA that a driver supports, such as 13.1. */
+export interface CudaVersion {
+  readonly major: number;
+  readonly minor: number;
+}
 
 export type ComputeMode = "default" | "exclusive_thread" | "prohibited" | "exclusive_process";
 

@@ -1,7 +1,6 @@
 /** The fall-back where NVML cannot be loaded: the driver's own tool, read as CSV. */
-import type { CudaVersion } from "../mps/client-limit.js";
 import { parseCapability } from "./compute-capability.js";
-import type { ComputeMode, GpuFacts } from "./gpu-facts.js";
+import type { CudaVersion, ComputeMode, GpuFacts } from "./gpu-facts.js";
 import { runTool, ToolError } from "./run-tool.js";
 
 const FIELDS = [

@@ -1,7 +1,6 @@
 /** NVML's facts, one field at a time: what a GPU or driver does not support is null, not an error (nvml.h). */
-import type { CudaVersion } from "../mps/client-limit.js";
 import { type ComputeCapability, smCountOf } from "./compute-capability.js";
-import type { ComputeMode, GpuFacts, GpuInventory, GpuLink } from "./gpu-facts.js";
+import type { CudaVersion, ComputeMode, GpuFacts, GpuInventory, GpuLink } from "./gpu-facts.js";
 import { NVML, type NvmlArgument, type NvmlLibrary } from "./nvml.js";
 
 const COMPUTE_MODES: readonly ComputeMode[] = [

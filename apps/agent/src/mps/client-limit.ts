@@ -1,8 +1,4 @@
-/** A version of CUDA that a driver supports, such as 13.1. */
-export interface CudaVersion {
-  readonly major: number;
-  readonly minor: number;
-}
+import type { CudaVersion } from "../gpu/gpu-facts.js";
 
 /**
  * Client contexts that one MPS server takes per GPU (docs.nvidia.com/deploy/mps): 60 from CUDA 13.1, 48 before,

@@ -3,7 +3,7 @@ import { isAbsolute } from "node:path";
 import { z } from "zod";
 import { admissionCapQuota } from "../driver/admission-cap/admission-cap-config.js";
 import { kvcachedQuota } from "../driver/kvcached/kvcached-config.js";
-import { argv, durationMs } from "../driver/staged/fields.js";
+import { argv, durationMs } from "../config-fields.js";
 
 const smPct = z.number().min(1).max(100);
 const env = z.record(

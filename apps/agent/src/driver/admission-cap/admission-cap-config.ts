@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { durationMs, fixedSmPct, httpUrl } from "../staged/fields.js";
+import { durationMs, fixedSmPct, httpUrl } from "../../config-fields.js";
 
 export const admissionCapQuota = z.strictObject({
   type: z.literal("admission-cap"),

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { absolutePath, durationMs, fixedSmPct } from "../staged/fields.js";
+import { absolutePath, durationMs, fixedSmPct } from "../../config-fields.js";
 import { SEGMENT_FOLDER } from "./segment.js";
 
 /** As kvcached sanitises KVCACHED_IPC_NAME. A final `*` takes the one segment whose name begins so. */

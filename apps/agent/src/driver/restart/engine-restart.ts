@@ -4,7 +4,7 @@ import type { Socket } from "node:net";
 import { z } from "zod";
 import type { Clock } from "../../clock.js";
 import { DriverError } from "../partition-driver.js";
-import { argv, durationMs, httpUrl } from "../staged/fields.js";
+import { argv, durationMs, httpUrl } from "../../config-fields.js";
 import { requestJson } from "../staged/json-request.js";
 
 /** A command, or a POST; done when it ends well. */

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { engineRestart } from "../restart/engine-restart.js";
-import { absolutePath } from "../staged/fields.js";
+import { absolutePath } from "../../config-fields.js";
 
 export const semiPdStaticDriver = z
   .strictObject({

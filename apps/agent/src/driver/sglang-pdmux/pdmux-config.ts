@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { engineRestart } from "../restart/engine-restart.js";
-import { absolutePath, durationMs, httpUrl } from "../staged/fields.js";
+import { absolutePath, durationMs, httpUrl } from "../../config-fields.js";
 
 /** As SGLang's get_arch_constraints (pdmux_context.py @00d56e2): 9.x is the last it takes. */
 const computeCapability = z

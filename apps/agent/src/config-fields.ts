@@ -1,4 +1,4 @@
-/** Pieces that the drivers' configurations share. */
+/** Pieces that configurations share. */
 import { isAbsolute } from "node:path";
 import { z } from "zod";
 
