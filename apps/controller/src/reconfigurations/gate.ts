@@ -25,8 +25,11 @@ export const COVER_MS = 3_000;
 export const ARM_TIMEOUT_MS = 1_500;
 /** Later than this it is not taken back any more: it would reach some before and some after they have switched. */
 const LATE_MS = 500;
-/** A worker that stood still may begin any time: no rate counts as less than this. */
-const LEAST_PER_S = 10;
+/**
+ * A worker that stood still may begin any time, and runs small batches fastest: no rate counts as less than this. An 8B
+ * model decodes a small batch in some 10 ms and prefills a short prompt in some 25 (A100, data of MuxServe and SGLang).
+ */
+const LEAST_PER_S = { prefill: 40, decode: 100 } as const;
 /**
  * A load that has grown iterates more slowly. All engines have the iteration, so to wait costs nothing, and to take it
  * back while it comes near could part the group: it is waited for at a tenth of the rate, but not for ever.
@@ -78,7 +81,8 @@ export function waitMs(switchAt: SwitchAt, ranks: readonly RankAtGate[], nowMs: 
       ? []
       : ROLES.map((role) => {
           const left = switchAt[role] - estimate(iterations, role, nowMs);
-          return left <= 0 ? 0 : (PATIENCE * 1_000 * left) / (iterations[PER_S[role]] || LEAST_PER_S);
+          // An idle worker gets there when load comes.
+          return left <= 0 ? 0 : (PATIENCE * 1_000 * left) / iterations[PER_S[role]];
         }),
   );
   return Math.min(MAX_WAIT_MS, Math.max(0, ...waits));
@@ -91,7 +95,7 @@ function agreedSwitch(ranks: readonly RankAtGate[], nowMs: number): SwitchAt | n
   if (told.length < ranks.length) return null;
   const agreed = (role: "prefill" | "decode"): number => {
     const furthest = Math.max(...told.map((one) => estimate(one, role, nowMs)));
-    const perS = Math.max(LEAST_PER_S, ...told.map((one) => one[PER_S[role]]));
+    const perS = Math.max(LEAST_PER_S[role], ...told.map((one) => one[PER_S[role]]));
     return Math.ceil(furthest + (perS * COVER_MS) / 1_000);
   };
   return { prefill: agreed("prefill"), decode: agreed("decode") };
