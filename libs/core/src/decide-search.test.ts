@@ -359,6 +359,19 @@ describe("loads and rhythms", () => {
     expect(ticks.every(({ fault }) => fault === null)).toBe(true);
   });
 
+  test.each([
+    [8, 12],
+    [16, 8],
+    [24, 16],
+  ])(
+    "%i/s under a TPOT bound of %i ms that no split keeps: first tokens are not given up for it",
+    (ratePerS, boundMs) => {
+      const slo = { ...SCENE_SLO, tpot: { ...SCENE_SLO.tpot, boundMs } };
+      const ticks = scene(() => ({ ...LIGHT_CHAT, ratePerS }), { slo });
+      expect(ttftShareAfter(ticks, 60_000)).toBeGreaterThan(0.95);
+    },
+  );
+
   test.each([1, 2])("one request in a window or two is no reason to move, seed %i", (seed) => {
     const ticks = scene(() => ({ ...LIGHT_CHAT, ratePerS: 0.3 }), { seed });
     expect(movesOf(ticks).length).toBeLessThanOrEqual(1);

@@ -32,8 +32,9 @@ export interface Prospect extends Sketch {
   readonly state: OperatingState;
   /** At each point of the belief that is looked at; `score` is their mean. */
   readonly scores: readonly number[];
-  /** Share of requests that is expected within both bounds. */
+  /** Share of requests that is expected within both bounds, and of those whose first token comes in time. */
   readonly share: number;
+  readonly inTime: number;
   /** Standard deviations of the logarithms of prefill's and decode's times, as the plant is believed. */
   readonly prefillDoubt: number;
   readonly decodeDoubt: number;
@@ -128,6 +129,7 @@ export function prospectAt(split: Split, ground: Ground): Prospect {
     scores,
     score: meanOf(scores),
     share: meanOf(promises.map((promise) => promise.share)),
+    inTime: meanOf(promises.map((promise) => promise.inTime)),
     prefillDoubt: doubt.prefill,
     decodeDoubt: doubt.decode,
   };
@@ -156,6 +158,7 @@ const NEARNESS = 0.08;
 
 interface Promised {
   readonly share: number;
+  readonly inTime: number;
   readonly score: number;
 }
 
@@ -174,13 +177,17 @@ function promiseOf(state: OperatingState, ground: Ground): Promised {
     sum += (ttft[ttft.length === 1 ? 0 : i] ?? 0) * (tpot[tpot.length === 1 ? 0 : i] ?? 0);
   }
   const share = sum / instants;
-  if (instants === 1) return { share, score: share };
-  const later = ttftShares(state, demand, slo, 0, waitFactor);
-  const settled = later.length === 1 ? (later[0] ?? 0) * within(state.stepMs) : 0;
+  const inTime = ttft.reduce((total, part) => total + part, 0) / ttft.length;
   const ofBound = Math.min(1, slo.tpot.boundMs / (state.stepMs * factor));
   const nearness = ofBound ** 2 / Math.max(1, state.utilisation);
+  // Where hardly a request makes it, as under a bound that no split keeps, a queue that settles is worth no less than one
+  // that does not.
+  if (instants === 1) return { share, inTime, score: share + NEARNESS * nearness * (1 - share) ** 4 };
+  const later = ttftShares(state, demand, slo, 0, waitFactor);
+  const settled = later.length === 1 ? (later[0] ?? 0) * within(state.stepMs) : 0;
   return {
     share,
+    inTime,
     score: (1 - AFTERWARDS - NEARNESS) * share + AFTERWARDS * settled + NEARNESS * nearness,
   };
 }

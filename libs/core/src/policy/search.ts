@@ -45,10 +45,11 @@ export function searchPolicy(
   model: SearchModel,
   nowMs: number,
 ): SearchOutcome {
-  const now = model.prospectOf(snapshot.current.split);
+  const seenNow = model.prospectOf(snapshot.current.split);
   const retreat = retreatOf(snapshot, model);
   if (retreat !== null) return { outcome: retreat, memory: model.memory };
-  const ranked = weigh(snapshot, model);
+  const byPromise = byPromiseFrom(snapshot.current.split);
+  const { ranked, now } = forFirstTokens(weigh(snapshot, model, byPromise), seenNow, byPromise);
   const best = ranked[0] ?? now;
   const gain = gainOf(best, now);
   const least = leastGain(params, model);
@@ -145,12 +146,41 @@ const FINE = 1;
 /** Promises that differ by less than this are alike: the nearer split is then the better known one. */
 const ALIKE_SHARE = 0.005;
 
-/** What was weighed in full, best first. */
-function weigh(snapshot: Snapshot, model: SearchModel): Prospect[] {
-  const { limits, current } = snapshot;
-  const byPromise = (a: Sketch, b: Sketch) =>
+/** Where no split promises more than this, as under a TPOT bound that none keeps, first tokens in time count by themselves. */
+const HOPELESS_SHARE = 0.05;
+const FIRST_TOKENS = 0.1;
+
+function forFirstTokens(
+  ranked: readonly Prospect[],
+  now: Prospect,
+  byPromise: (a: Sketch, b: Sketch) => number,
+): { readonly ranked: readonly Prospect[]; readonly now: Prospect } {
+  if ([...ranked, now].some(({ share }) => share > HOPELESS_SHARE)) return { ranked, now };
+  const credited = (prospect: Prospect): Prospect => {
+    const credit = FIRST_TOKENS * prospect.inTime;
+    return {
+      ...prospect,
+      score: prospect.score + credit,
+      scores: prospect.scores.map((score) => score + credit),
+    };
+  };
+  return { ranked: ranked.map(credited).sort(byPromise), now: credited(now) };
+}
+
+/** The greater promise first; of those that are alike the nearer. */
+function byPromiseFrom(current: Split): (a: Sketch, b: Sketch) => number {
+  return (a, b) =>
     Math.round(b.score / ALIKE_SHARE) - Math.round(a.score / ALIKE_SHARE) ||
-    distance(a.split, current.split) - distance(b.split, current.split);
+    distance(a.split, current) - distance(b.split, current);
+}
+
+/** What was weighed in full, best first. */
+function weigh(
+  snapshot: Snapshot,
+  model: SearchModel,
+  byPromise: (a: Sketch, b: Sketch) => number,
+): Prospect[] {
+  const { limits } = snapshot;
   const best = (splits: readonly Split[], most: number) =>
     splits
       .map(model.sketchOf)
