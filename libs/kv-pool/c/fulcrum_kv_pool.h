@@ -1,7 +1,8 @@
 /*
- * fulcrum_kv_pool.h: the KV block pool of docs/kv-pool.md for engines in C11 or later. Header only; Linux and macOS.
- * The same layout, the same steps and the same crash rules as libs/kv-pool/src. What it leaves to the TypeScript side:
- * making a segment, adopting, taking back what the dead held, setting quotas.
+ * fulcrum_kv_pool.h: the KV block pool of docs/kv-pool.md for engines in C11 or C++17 and later, by gcc or clang
+ * (their __atomic builtins mean the same in both languages). Header only, in any order with other headers and with no
+ * feature macro; Linux and macOS. The same layout, the same steps and the same crash rules as libs/kv-pool/src.
+ * What it leaves to the TypeScript side: making a segment, adopting, taking back what the dead held, setting quotas.
  *
  *   fkv_pool pool; fkv_owner me; char why[256]; uint32_t blocks[4];
  *   if (fkv_open(&pool, "/dev/shm/pool-0", why, sizeof why) != FKV_OK) fail(why);
@@ -9,14 +10,15 @@
  *   if (fkv_allocate(&me, 4, blocks) == FKV_OK) { ...; fkv_free(&me, blocks, 4); }
  *   fkv_detach(&me); fkv_close(&pool);
  *
- * An owner belongs to one thread and must not be used after fork() in the child.
+ * An owner belongs to one thread and must not be used after fork() in the child. What has left, or whose pool is closed,
+ * is answered FKV_DETACHED.
  */
 #ifndef FULCRUM_KV_POOL_H
 #define FULCRUM_KV_POOL_H
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +26,6 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -46,7 +47,8 @@ enum {
   FKV_BLOCK_OUT_OF_RANGE,
   FKV_REPEATED_BLOCK,
   FKV_DOUBLE_FREE,
-  FKV_FOREIGN_BLOCK
+  FKV_FOREIGN_BLOCK,
+  FKV_DETACHED
 };
 
 enum { FKV_PREFILL = 0, FKV_DECODE = 1 };
@@ -57,22 +59,29 @@ enum {
   FKV_W_BLOCKS = 3,
   FKV_W_TOKENS_PER_BLOCK = 4,
   FKV_W_CHECKSUM = 10,
-  FKV_W_MOVES = 16,
   FKV_W_JOURNAL = 17, /* valid, to, from, map word, fields, moved before */
   FKV_W_PREFILL = 32,
   FKV_W_DECODE = 48, /* quota, revision, turn, owners */
-  FKV_W_SLOTS = 64,  /* pid, start low, start high, pid namespace, turn, charged, moved */
+  FKV_W_SLOTS = 64,  /* pid, start low, start high, pid namespace, turn, charged, moved, joins */
   FKV_SLOT_WORDS = 32,
   FKV_SLOTS = 14,
-  FKV_W_MAP = FKV_W_SLOTS + FKV_SLOTS * FKV_SLOT_WORDS
+  FKV_W_MAP = FKV_W_SLOTS + FKV_SLOTS * FKV_SLOT_WORDS,
+  FKV_HEADER_WORDS = FKV_W_CHECKSUM + 1
 };
 #define FKV_MAGIC 0x50564b46u
 #define FKV_VERSION 1u
 #define FKV_MAX_BLOCKS (1u << 24)
 #define FKV_LOW_BITS 0x11111111u
 
+/* Everything shared is read and written through these: sequentially consistent, as JavaScript's Atomics. */
+static inline uint32_t fkv_load(const uint32_t *word) { return __atomic_load_n(word, __ATOMIC_SEQ_CST); }
+static inline void fkv_store(uint32_t *word, uint32_t value) { __atomic_store_n(word, value, __ATOMIC_SEQ_CST); }
+static inline int fkv_compare_exchange(uint32_t *word, uint32_t *seen, uint32_t next) {
+  return __atomic_compare_exchange_n(word, seen, next, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
 typedef struct {
-  _Atomic uint32_t *words;
+  uint32_t *words; /* NULL once closed */
   size_t bytes;
   int fd;
   uint32_t blocks, tokens_per_block, map_words;
@@ -80,7 +89,7 @@ typedef struct {
 
 typedef struct {
   fkv_pool *pool;
-  uint32_t slot, id, at, role_at, turn, charged, hint;
+  uint32_t slot, id, at, role_at, turn, charged, hint; /* id: slot + 1, 0 once it has left */
 } fkv_owner;
 
 /* ---- fields: eight blocks to a map word, four bits each ---- */
@@ -103,11 +112,11 @@ static inline uint32_t fkv_lowest_field(uint32_t mask) {
 
 /* Replaces `from` by `to` in those of the chosen fields that hold it, in one step. Returns the fields that changed. */
 static inline uint32_t fkv_replace_fields(fkv_pool *pool, uint32_t at, uint32_t chosen, uint32_t from, uint32_t to) {
-  uint32_t seen = atomic_load(&pool->words[at]);
+  uint32_t seen = fkv_load(&pool->words[at]);
   for (;;) {
     uint32_t fields = fkv_fields_of(seen, from) & chosen;
     if (fields == 0) return 0;
-    if (atomic_compare_exchange_weak(&pool->words[at], &seen, (seen & ~(fields * 15u)) | (fields * to))) return fields;
+    if (fkv_compare_exchange(&pool->words[at], &seen, (seen & ~(fields * 15u)) | (fields * to))) return fields;
   }
 }
 
@@ -122,9 +131,13 @@ static inline uint32_t fkv_crc32(const uint8_t *bytes, size_t n) {
   return ~crc;
 }
 
+/* Of the file's first FKV_HEADER_WORDS words and its size. */
 static inline int fkv_check_header(const uint32_t *w, uint64_t bytes, const char *path, char *why, size_t n) {
-  if (bytes < (FKV_W_MAP + 1) * 4u || bytes % 4 != 0) {
-    snprintf(why, n, "%s: %llu bytes; the smallest pool has %u", path, (unsigned long long)bytes, (FKV_W_MAP + 1) * 4u);
+  const uint64_t least = (FKV_W_MAP + 1u) * 4u, most = (FKV_W_MAP + FKV_MAX_BLOCKS / 8u) * 4u;
+  if (bytes < least || bytes > most) {
+    const char *end = bytes < least ? "smallest" : "largest";
+    snprintf(why, n, "%s: %llu bytes; the %s pool has %llu", path, (unsigned long long)bytes, end,
+             (unsigned long long)(bytes < least ? least : most));
     return FKV_WRONG_SIZE;
   }
   if (w[0] != FKV_MAGIC) {
@@ -153,18 +166,39 @@ static inline int fkv_check_header(const uint32_t *w, uint64_t bytes, const char
   return FKV_OK;
 }
 
-/* Maps and checks a segment. On failure returns FKV_NOT_FOUND .. FKV_IO and says in `why` which field and bound. */
+static inline int fkv_open_file(const char *path) {
+#ifdef O_CLOEXEC
+  return open(path, O_RDWR | O_CLOEXEC);
+#else /* strict C11 hides it where another header came first */
+  int fd = open(path, O_RDWR);
+  if (fd >= 0) fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return fd;
+#endif
+}
+
+/*
+ * Checks a segment, before it is mapped, and maps it. On failure returns FKV_NOT_FOUND .. FKV_IO, says in `why` which
+ * field and bound, and keeps nothing.
+ */
 static inline int fkv_open(fkv_pool *pool, const char *path, char *why, size_t why_bytes) {
-  int fd = open(path, O_RDWR | O_CLOEXEC);
+  memset(pool, 0, sizeof *pool);
+  pool->fd = -1;
+  int fd = fkv_open_file(path);
   if (fd < 0) {
     snprintf(why, why_bytes, "%s: %s", path, strerror(errno));
     return errno == ENOENT ? FKV_NOT_FOUND : FKV_IO;
   }
   struct stat st;
-  if (fstat(fd, &st) != 0 || st.st_size == 0) {
-    snprintf(why, why_bytes, "%s: the file is empty", path);
+  uint32_t w[FKV_HEADER_WORDS] = {0};
+  if (fstat(fd, &st) != 0 || read(fd, w, sizeof w) < 0) {
+    snprintf(why, why_bytes, "%s: %s", path, strerror(errno));
     close(fd);
-    return FKV_WRONG_SIZE;
+    return FKV_IO;
+  }
+  int rc = fkv_check_header(w, (uint64_t)st.st_size, path, why, why_bytes);
+  if (rc != FKV_OK) {
+    close(fd);
+    return rc;
   }
   void *at = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (at == MAP_FAILED) {
@@ -172,14 +206,7 @@ static inline int fkv_open(fkv_pool *pool, const char *path, char *why, size_t w
     close(fd);
     return FKV_IO;
   }
-  const uint32_t *w = (const uint32_t *)at;
-  int rc = fkv_check_header(w, (uint64_t)st.st_size, path, why, why_bytes);
-  if (rc != FKV_OK) {
-    munmap(at, (size_t)st.st_size);
-    close(fd);
-    return rc;
-  }
-  pool->words = (_Atomic uint32_t *)at;
+  pool->words = (uint32_t *)at;
   pool->bytes = (size_t)st.st_size;
   pool->fd = fd;
   pool->blocks = w[FKV_W_BLOCKS];
@@ -188,39 +215,39 @@ static inline int fkv_open(fkv_pool *pool, const char *path, char *why, size_t w
   return FKV_OK;
 }
 
+/* May be repeated. Usage, turns and joining are not to be called afterwards; owners answer FKV_DETACHED. */
 static inline void fkv_close(fkv_pool *pool) {
-  munmap((void *)pool->words, pool->bytes);
+  if (pool->words == NULL) return;
+  munmap(pool->words, pool->bytes);
   close(pool->fd);
+  pool->words = NULL;
+  pool->fd = -1;
 }
 
 /* ---- usage and turns, without a lock ---- */
 
 static inline uint32_t fkv_role_word(int role) { return role == FKV_PREFILL ? FKV_W_PREFILL : FKV_W_DECODE; }
 
-/* Blocks charged to a role: never fewer than its owners hold. */
-static inline uint32_t fkv_usage(fkv_pool *pool, int role) {
-  uint32_t most = 0;
-  for (int reading = 0; reading < 64; reading += 1) {
-    uint32_t moves = atomic_load(&pool->words[FKV_W_MOVES]), sum = 0;
-    uint32_t owners = atomic_load(&pool->words[fkv_role_word(role) + 3]);
-    for (uint32_t slot = 0; slot < FKV_SLOTS; slot += 1) {
-      if (((owners >> slot) & 1u) == 0) continue;
-      uint32_t at = FKV_W_SLOTS + slot * FKV_SLOT_WORDS;
-      uint32_t moved = atomic_load(&pool->words[at + 6]); /* before charged: a race errs upwards */
-      sum += atomic_load(&pool->words[at + 5]) - moved;
-    }
-    if (atomic_load(&pool->words[FKV_W_MOVES]) == moves) return sum;
-    if (sum > most) most = sum;
-  }
-  return most;
+/*
+ * Blocks charged to a role: never fewer than its owners hold. All `moved` first, then who is in the role, then `charged`:
+ * `moved` only grows, and what had left a giver was charged to its taker before (src/accounting.ts).
+ */
+static inline uint32_t fkv_usage(const fkv_pool *pool, int role) {
+  uint32_t moved[FKV_SLOTS], sum = 0;
+  for (uint32_t slot = 0; slot < FKV_SLOTS; slot += 1)
+    moved[slot] = fkv_load(&pool->words[FKV_W_SLOTS + slot * FKV_SLOT_WORDS + 6]);
+  uint32_t owners = fkv_load(&pool->words[fkv_role_word(role) + 3]);
+  for (uint32_t slot = 0; slot < FKV_SLOTS; slot += 1)
+    if (((owners >> slot) & 1u) != 0) sum += fkv_load(&pool->words[FKV_W_SLOTS + slot * FKV_SLOT_WORDS + 5]) - moved[slot];
+  return sum;
 }
-static inline uint32_t fkv_quota(fkv_pool *pool, int role) { return atomic_load(&pool->words[fkv_role_word(role)]); }
-static inline uint32_t fkv_turn(fkv_pool *pool, int role) { return atomic_load(&pool->words[fkv_role_word(role) + 2]); }
+static inline uint32_t fkv_quota(fkv_pool *pool, int role) { return fkv_load(&pool->words[fkv_role_word(role)]); }
+static inline uint32_t fkv_turn(fkv_pool *pool, int role) { return fkv_load(&pool->words[fkv_role_word(role) + 2]); }
 
 /* Passes the turn on; FKV_STALE_TURN when it was not `from`. */
 static inline int fkv_pass_turn(fkv_pool *pool, int role, uint32_t from, uint32_t to) {
   if (to <= from || to > 0x7fffffffu) return FKV_BAD_ARGUMENT;
-  return atomic_compare_exchange_strong(&pool->words[fkv_role_word(role) + 2], &from, to) ? FKV_OK : FKV_STALE_TURN;
+  return fkv_compare_exchange(&pool->words[fkv_role_word(role) + 2], &from, to) ? FKV_OK : FKV_STALE_TURN;
 }
 
 /* ---- joining and leaving ---- */
@@ -237,35 +264,33 @@ static inline uint64_t fkv_own_start(void) {
   for (int field = 2; at != NULL && field < 22; field += 1) at = strchr(at + 1, ' ');
   return at == NULL ? 0 : strtoull(at + 1, NULL, 10);
 }
+/* The inode that /proc/self/ns/pid leads to; 0 where there is none. */
 static inline uint32_t fkv_own_pid_namespace(void) {
-  char text[64];
-  ssize_t n = readlink("/proc/self/ns/pid", text, sizeof text - 1);
-  if (n <= 0) return 0;
-  text[n] = 0;
-  char *at = strchr(text, '[');
-  return at == NULL ? 0 : (uint32_t)strtoull(at + 1, NULL, 10);
+  struct stat st;
+  return stat("/proc/self/ns/pid", &st) == 0 ? (uint32_t)st.st_ino : 0;
 }
 
 /* Finishes the books of an adoption that was killed half way (src/adoption.ts). Under the file lock. */
 static inline void fkv_recover(fkv_pool *pool) {
-  _Atomic uint32_t *w = pool->words, *j = pool->words + FKV_W_JOURNAL;
-  if (atomic_load(&j[0]) == 0) return;
-  uint32_t moved = fkv_fields_of(atomic_load(&w[FKV_W_MAP + atomic_load(&j[3])]), atomic_load(&j[1]) + 1) & atomic_load(&j[4]);
-  atomic_store(&w[FKV_W_SLOTS + atomic_load(&j[2]) * FKV_SLOT_WORDS + 6], atomic_load(&j[5]) + fkv_count_fields(moved));
-  atomic_store(&j[0], 0);
+  uint32_t *w = pool->words, *j = pool->words + FKV_W_JOURNAL;
+  if (fkv_load(&j[0]) == 0) return;
+  uint32_t moved = fkv_fields_of(fkv_load(&w[FKV_W_MAP + fkv_load(&j[3])]), fkv_load(&j[1]) + 1) & fkv_load(&j[4]);
+  fkv_store(&w[FKV_W_SLOTS + fkv_load(&j[2]) * FKV_SLOT_WORDS + 6], fkv_load(&j[5]) + fkv_count_fields(moved));
+  fkv_store(&j[0], 0);
 }
 
 /* Joins as an owner. FKV_NO_SLOT: 14 owners are in it. FKV_TIMEOUT: the file lock was held for `timeout_ms`. */
 static inline int fkv_attach(fkv_pool *pool, int role, uint32_t turn, int timeout_ms, fkv_owner *owner) {
-  if ((role != FKV_PREFILL && role != FKV_DECODE) || turn > 0x7fffffffu) return FKV_BAD_ARGUMENT;
+  if ((role != FKV_PREFILL && role != FKV_DECODE) || turn > 0x7fffffffu || pool->words == NULL) return FKV_BAD_ARGUMENT;
+  memset(owner, 0, sizeof *owner);
   for (int waited = 0; flock(pool->fd, LOCK_EX | LOCK_NB) != 0; waited += 1) {
     if (errno != EWOULDBLOCK && errno != EINTR) return FKV_IO;
     if (waited >= timeout_ms) return FKV_TIMEOUT;
-    nanosleep(&(struct timespec){0, 1000000}, NULL);
+    poll(NULL, 0, 1);
   }
   fkv_recover(pool);
-  _Atomic uint32_t *w = pool->words;
-  uint32_t taken = atomic_load(&w[FKV_W_PREFILL + 3]) | atomic_load(&w[FKV_W_DECODE + 3]), slot = 0;
+  uint32_t *w = pool->words;
+  uint32_t taken = fkv_load(&w[FKV_W_PREFILL + 3]) | fkv_load(&w[FKV_W_DECODE + 3]), slot = 0;
   while (slot < FKV_SLOTS && ((taken >> slot) & 1u) != 0) slot += 1;
   if (slot == FKV_SLOTS) {
     flock(pool->fd, LOCK_UN);
@@ -273,48 +298,65 @@ static inline int fkv_attach(fkv_pool *pool, int role, uint32_t turn, int timeou
   }
   uint64_t start = fkv_own_start();
   uint32_t at = FKV_W_SLOTS + slot * FKV_SLOT_WORDS;
-  uint32_t record[7] = {(uint32_t)getpid(), (uint32_t)start, (uint32_t)(start >> 32), fkv_own_pid_namespace(), turn, 0, 0};
-  for (int i = 0; i < 7; i += 1) atomic_store(&w[at + i], record[i]);
-  atomic_fetch_or(&w[fkv_role_word(role) + 3], 1u << slot); /* from here on it is an owner */
+  /* First: who is just reading the slot's last owner will see that this is another. */
+  fkv_store(&w[at + 7], fkv_load(&w[at + 7]) + 1);
+  /* `moved` stays as it is and `charged` begins from it: 0 in both would make a sum under way come out below what is held. */
+  uint32_t charged = fkv_load(&w[at + 6]);
+  uint32_t record[6] = {(uint32_t)getpid(), (uint32_t)start, (uint32_t)(start >> 32), fkv_own_pid_namespace(), turn, charged};
+  for (int i = 0; i < 6; i += 1) fkv_store(&w[at + i], record[i]);
+  __atomic_fetch_or(&w[fkv_role_word(role) + 3], 1u << slot, __ATOMIC_SEQ_CST); /* from here on it is an owner */
   flock(pool->fd, LOCK_UN);
-  *owner = (fkv_owner){pool, slot, slot + 1, at, fkv_role_word(role), turn, 0, 0};
+  owner->pool = pool;
+  owner->slot = slot;
+  owner->id = slot + 1;
+  owner->at = at;
+  owner->role_at = fkv_role_word(role);
+  owner->turn = turn;
+  owner->charged = charged;
   owner->hint = pool->map_words * ((slot * 5) % FKV_SLOTS) / FKV_SLOTS;
   return FKV_OK;
 }
 
-/* Frees all that the owner holds and leaves. Returns how many blocks that were. */
+static inline int fkv_is_attached(const fkv_owner *owner) { return owner->id != 0 && owner->pool->words != NULL; }
+
+/* Frees all that the owner holds and leaves; may be repeated. Returns how many blocks that were. */
 static inline uint32_t fkv_detach(fkv_owner *owner) {
   uint32_t freed = 0;
+  if (!fkv_is_attached(owner)) return 0;
   for (uint32_t i = 0; i < owner->pool->map_words; i += 1)
     freed += fkv_count_fields(fkv_replace_fields(owner->pool, FKV_W_MAP + i, FKV_LOW_BITS, owner->id, 0));
-  atomic_fetch_and(&owner->pool->words[owner->role_at + 3], ~(1u << owner->slot));
+  owner->id = 0;
+  __atomic_fetch_and(&owner->pool->words[owner->role_at + 3], ~(1u << owner->slot), __ATOMIC_SEQ_CST);
   return freed;
 }
 
-/* The owner may allocate when, and as long as, its role's turn is `turn`. */
-static inline void fkv_arm(fkv_owner *owner, uint32_t turn) {
+/* The owner may allocate when, and as long as, its role's turn is `turn`. FKV_OK, FKV_BAD_ARGUMENT, FKV_DETACHED. */
+static inline int fkv_arm(fkv_owner *owner, uint32_t turn) {
+  if (!fkv_is_attached(owner)) return FKV_DETACHED;
+  if (turn > 0x7fffffffu) return FKV_BAD_ARGUMENT;
   owner->turn = turn;
-  atomic_store(&owner->pool->words[owner->at + 4], turn);
+  fkv_store(&owner->pool->words[owner->at + 4], turn);
+  return FKV_OK;
 }
 
 /* ---- allocate and free: no lock, no system call ---- */
 
 static inline void fkv_charge(fkv_owner *owner, uint32_t n) {
   owner->charged += n;
-  atomic_store(&owner->pool->words[owner->at + 5], owner->charged);
+  fkv_store(&owner->pool->words[owner->at + 5], owner->charged);
 }
 
 static inline uint32_t fkv_claim(fkv_owner *owner, uint32_t n, uint32_t *out) {
   fkv_pool *pool = owner->pool;
   uint32_t step = pool->map_words < 64 ? pool->map_words : 64, next_count = step, word = owner->hint, got = 0;
   for (uint32_t visited = 1;; visited += 1) {
-    _Atomic uint32_t *at = &pool->words[FKV_W_MAP + word];
-    uint32_t seen = atomic_load_explicit(at, memory_order_relaxed), free;
+    uint32_t *at = &pool->words[FKV_W_MAP + word];
+    uint32_t seen = __atomic_load_n(at, __ATOMIC_RELAXED), free;
     while ((free = fkv_free_fields(seen)) != 0) {
       uint32_t take = 0;
       for (uint32_t left = free, want = n - got; left != 0 && want != 0; left &= left - 1, want -= 1)
         take |= fkv_low_bit(left);
-      if (!atomic_compare_exchange_weak(at, &seen, seen | (take * owner->id))) continue;
+      if (!fkv_compare_exchange(at, &seen, seen | (take * owner->id))) continue;
       for (; take != 0; take &= take - 1) out[got++] = word * 8 + fkv_lowest_field(take);
       break;
     }
@@ -341,21 +383,22 @@ static inline uint32_t fkv_release(fkv_owner *owner, const uint32_t *blocks, uin
   return freed;
 }
 
-/* Takes n blocks, all or none, into out[0..n). FKV_OK, FKV_NO_ROOM, FKV_OVER_QUOTA, FKV_STALE_TURN, FKV_BAD_ARGUMENT. */
+/* Takes n blocks, all or none, into out[0..n). FKV_OK, FKV_NO_ROOM, FKV_OVER_QUOTA, FKV_STALE_TURN, FKV_BAD_ARGUMENT, FKV_DETACHED. */
 static inline int fkv_allocate(fkv_owner *owner, uint32_t n, uint32_t *out) {
   fkv_pool *pool = owner->pool;
+  if (!fkv_is_attached(owner)) return FKV_DETACHED;
   if (n == 0) return FKV_BAD_ARGUMENT;
   if (n > pool->blocks) return FKV_NO_ROOM;
-  _Atomic uint32_t *turn = &pool->words[owner->role_at + 2];
-  if (atomic_load(turn) != owner->turn) return FKV_STALE_TURN;
+  uint32_t *turn = &pool->words[owner->role_at + 2];
+  if (fkv_load(turn) != owner->turn) return FKV_STALE_TURN;
   fkv_charge(owner, n); /* charge first, compare then: of two who ask at once at least one sees both */
-  uint32_t quota = atomic_load(&pool->words[owner->role_at]);
+  uint32_t quota = fkv_load(&pool->words[owner->role_at]);
   if (fkv_usage(pool, owner->role_at == FKV_W_PREFILL ? FKV_PREFILL : FKV_DECODE) > quota) {
     fkv_charge(owner, 0u - n);
     return quota < pool->blocks ? FKV_OVER_QUOTA : FKV_NO_ROOM;
   }
   uint32_t got = fkv_claim(owner, n, out);
-  int stale = atomic_load(turn) != owner->turn;
+  int stale = fkv_load(turn) != owner->turn;
   if (got == n && !stale) return FKV_OK;
   /* A successor that has the turn may have adopted some already: those are in `moved` and must stay charged. */
   uint32_t freed = fkv_release(owner, out, got);
@@ -365,14 +408,15 @@ static inline int fkv_allocate(fkv_owner *owner, uint32_t n, uint32_t *out) {
 
 /*
  * Gives back blocks[0..n). FKV_OK, or with nothing changed FKV_BLOCK_OUT_OF_RANGE, FKV_REPEATED_BLOCK, FKV_DOUBLE_FREE,
- * FKV_FOREIGN_BLOCK. The test for repeats is quadratic in n where a list is not in the order that allocate gave.
+ * FKV_FOREIGN_BLOCK, FKV_DETACHED. The test for repeats is quadratic in n where a list is not in the order that allocate gave.
  */
 static inline int fkv_free(fkv_owner *owner, const uint32_t *blocks, uint32_t n) {
   fkv_pool *pool = owner->pool;
+  if (!fkv_is_attached(owner)) return FKV_DETACHED;
   int rising = 1;
   for (uint32_t i = 0; i < n; i += 1) {
     if (blocks[i] >= pool->blocks) return FKV_BLOCK_OUT_OF_RANGE;
-    uint32_t holder = (atomic_load(&pool->words[FKV_W_MAP + blocks[i] / 8]) >> ((blocks[i] % 8) * 4)) & 15u;
+    uint32_t holder = (fkv_load(&pool->words[FKV_W_MAP + blocks[i] / 8]) >> ((blocks[i] % 8) * 4)) & 15u;
     if (holder != owner->id) return holder == 0 ? FKV_DOUBLE_FREE : FKV_FOREIGN_BLOCK;
     if (i > 0 && blocks[i] <= blocks[i - 1]) rising = 0;
   }

@@ -15,8 +15,9 @@ import zlib
 
 MAGIC, VERSION, SLOTS, MAX_BLOCKS = 0x50564B46, 1, 14, 1 << 24
 ROLE_WORDS = {"prefill": 32, "decode": 48}
-SLOTS_AT, SLOT_WORDS, MOVES = 64, 32, 16
+SLOTS_AT, SLOT_WORDS = 64, 32
 MAP_AT = SLOTS_AT + SLOTS * SLOT_WORDS
+MIN_BYTES, MAX_BYTES = (MAP_AT + 1) * 4, (MAP_AT + MAX_BLOCKS // 8) * 4
 
 
 class SegmentError(Exception):
@@ -32,8 +33,9 @@ class KvPool:
         try:
             with open(path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                if size < (MAP_AT + 1) * 4 or size % 4:
-                    raise SegmentError("wrong_size", f"{path}: {size} bytes; the smallest pool has {(MAP_AT + 1) * 4}")
+                if not MIN_BYTES <= size <= MAX_BYTES or size % 4:
+                    text = f"{size} bytes; a pool has {MIN_BYTES} to {MAX_BYTES}, in whole words"
+                    raise SegmentError("wrong_size", f"{path}: {text}")
                 self._map = mmap.mmap(file.fileno(), size, mmap.MAP_SHARED, mmap.PROT_READ)
         except FileNotFoundError:
             raise SegmentError("not_found", f"{path}: there is no such file") from None
@@ -60,33 +62,39 @@ class KvPool:
     def role(self, role: str) -> dict:
         """Blocks used (never fewer than are held), quota, quota revision and turn of "prefill" or "decode"."""
         w, at = self._words, ROLE_WORDS[role]
-        used = 0
-        for _ in range(64):
-            moves = w[MOVES]
-            used = sum(self._slot_use(slot) for slot in range(SLOTS) if w[at + 3] >> slot & 1)
-            if w[MOVES] == moves:
-                break
-        return {"used": used, "quota": w[at], "revision": w[at + 1], "turn": w[at + 2]}
+        # All `moved` first, then who is in the role, then `charged`: rule 3 of docs/kv-pool.md.
+        moved = [w[SLOTS_AT + slot * SLOT_WORDS + 6] for slot in range(SLOTS)]
+        owners = w[at + 3]
+        used = sum(self._use(slot, moved[slot]) for slot in range(SLOTS) if owners >> slot & 1)
+        # Before the quota, which is written first: never a new revision with the quota before it.
+        revision = w[at + 1]
+        return {"used": used, "quota": w[at], "revision": revision, "turn": w[at + 2]}
 
-    def _slot_use(self, slot: int) -> int:
-        at = SLOTS_AT + slot * SLOT_WORDS
-        moved = self._words[at + 6]  # before charged: a race errs upwards
-        return (self._words[at + 5] - moved) & 0xFFFFFFFF
+    def _use(self, slot: int, moved: int) -> int:
+        use = (self._words[SLOTS_AT + slot * SLOT_WORDS + 5] - moved) & 0xFFFFFFFF
+        # Never below 0 by the rule; a processor that reads out of order (Python has no fence) must not make it 2^32.
+        return use if use < 1 << 31 else 0
 
     def usage(self) -> dict:
         return {"blocks": self.blocks, **{role: self.role(role) for role in ROLE_WORDS}}
 
     def owners(self) -> list:
         """The leases' owners: slot, role, pid, start time (proc(5) field 22; 0 unknown), turn, blocks charged."""
-        w, found = self._words, []
-        for slot in range(SLOTS):
-            for role, role_at in ROLE_WORDS.items():
-                if w[role_at + 3] >> slot & 1:
-                    at = SLOTS_AT + slot * SLOT_WORDS
-                    start = w[at + 1] | w[at + 2] << 32
-                    owner = {"slot": slot, "role": role, "pid": w[at], "start": start, "turn": w[at + 4]}
-                    found.append({**owner, "blocks": self._slot_use(slot)})
-        return found
+        found = (self._owner(slot) for slot in range(SLOTS))
+        return [owner for owner in found if owner is not None]
+
+    def _owner(self, slot: int):
+        w, at = self._words, SLOTS_AT + slot * SLOT_WORDS
+        for _ in range(16):
+            joins = w[at + 7]
+            role = next((role for role, role_at in ROLE_WORDS.items() if w[role_at + 3] >> slot & 1), None)
+            if role is None:
+                return None
+            owner = {"slot": slot, "role": role, "pid": w[at], "start": w[at + 1] | w[at + 2] << 32, "turn": w[at + 4]}
+            owner["blocks"] = self._use(slot, w[at + 6])
+            if w[at + 7] == joins:  # else another joined meanwhile: half of this is its
+                return owner
+        return None
 
     def holders(self) -> list:
         """For each block the slot that holds it, or None: the map itself."""

@@ -1,5 +1,5 @@
 import { countFields, fieldsOf } from "./fields.js";
-import { JOURNAL, MAP_WORD, MOVES, SLOT, slotWord } from "./layout.js";
+import { JOURNAL, MAP_WORD, SLOT, slotWord } from "./layout.js";
 import { replaceFields } from "./map.js";
 
 /**
@@ -13,12 +13,11 @@ export interface Adoption {
   readonly to: number;
 }
 
-/** To be called after the taker was charged and before the first block moves. */
-export function announceAdoption(words: Int32Array): void {
-  Atomics.add(words, MOVES, 1);
-}
-
-/** Moves the chosen fields of one map word that the giver still holds. @returns the mask of those that moved. */
+/**
+ * Moves the chosen fields of one map word that the giver still holds. The taker must be charged with them before: a sum
+ * that sees them leave the giver must see them with the taker (accounting.ts).
+ * @returns the mask of those that moved.
+ */
 export function adoptFields({ words, from, to }: Adoption, mapWord: number, chosen: number): number {
   const movedAt = slotWord(from) + SLOT.moved;
   const before = Atomics.load(words, movedAt);

@@ -30,7 +30,8 @@ export type PoolErrorCode =
   | "no_slot"
   | "no_such_owner"
   | "owner_active"
-  | "detached";
+  | "detached"
+  | "closed";
 
 /** A call that breaks a rule of the pool. Nothing was changed, unless the call's description says otherwise. */
 export class PoolError extends Error {

@@ -29,9 +29,9 @@ const HEADER = {
   checksum: 10,
 } as const;
 const CHECKED_BYTES = HEADER.checksum * 4;
+/** What readShape needs of the file. */
+export const HEADER_WORDS = HEADER.checksum + 1;
 
-/** How often an adoption has begun; a sum over owners that saw it change is taken again. */
-export const MOVES = 16;
 /** The journal of the adoption under way; valid only while JOURNAL.valid is 1 (adoption.ts). */
 export const JOURNAL = { valid: 17, to: 18, from: 19, mapWord: 20, fields: 21, movedBefore: 22 } as const;
 
@@ -46,15 +46,22 @@ export const SLOT = {
   startHigh: 2,
   pidNamespace: 3,
   turn: 4,
-  /** Blocks taken less blocks freed by the owner, modulo 2^32; only the owner writes it. */
+  /**
+   * Blocks taken less blocks freed by the owner, modulo 2^32, on top of what `moved` was when it joined. Only the owner
+   * writes it, and whoever joins, under the file lock and before its bit is set.
+   */
   charged: 5,
-  /** Blocks of it that others have adopted, modulo 2^32; written under the file lock only. */
+  /** Blocks that were adopted from the slot, modulo 2^32. Only grows, from owner to owner; under the file lock only. */
   moved: 6,
+  /** How many owners have joined here, modulo 2^32; raised before anything else of a new one is written. */
+  joins: 7,
 } as const;
 
 const SLOT_WORDS = 32; // 128 bytes: neighbours share no cache line, nor the pair of lines that is fetched together
 const SLOTS_AT = 64;
 const MAP_AT = SLOTS_AT + OWNER_SLOTS * SLOT_WORDS;
+const MIN_BYTES = (MAP_AT + 1) * 4;
+const MAX_BYTES = (MAP_AT + MAX_BLOCKS / BLOCKS_PER_WORD) * 4;
 
 export function roleWord(role: Role): number {
   return role === "prefill" ? 32 : 48;
@@ -104,6 +111,7 @@ export function initialImage(shape: PoolShape, prefillQuotaBlocks: number): Int3
 
 /**
  * Checks everything that never changes.
+ * @param words the file's first HEADER_WORDS; more do no harm.
  * @param bytes the file's size, which need not be a whole number of words.
  * @throws SegmentError wrong_size, bad_magic, bad_version, corrupt, naming the field and what it should be.
  */
@@ -111,8 +119,9 @@ export function readShape(path: string, words: Int32Array, bytes: number): PoolS
   const refuse = (code: "wrong_size" | "bad_magic" | "bad_version" | "corrupt", text: string): never => {
     throw new SegmentError(code, `${path}: ${text}`);
   };
-  if (words.length <= MAP_AT)
-    refuse("wrong_size", `${bytes} bytes; the smallest pool has ${(MAP_AT + 1) * 4}`);
+  if (bytes < MIN_BYTES) refuse("wrong_size", `${bytes} bytes; the smallest pool has ${MIN_BYTES}`);
+  if (bytes > MAX_BYTES)
+    refuse("wrong_size", `${bytes} bytes; the largest pool, of ${MAX_BLOCKS} blocks, has ${MAX_BYTES}`);
   const magic = words[HEADER.magic]! >>> 0;
   if (magic !== MAGIC)
     refuse("bad_magic", `magic is 0x${magic.toString(16)}, must be 0x${MAGIC.toString(16)}`);
@@ -137,7 +146,7 @@ export function readShape(path: string, words: Int32Array, bytes: number): PoolS
     words[HEADER.ownerSlots] === OWNER_SLOTS &&
     words[HEADER.slotsAt] === SLOTS_AT * 4 &&
     words[HEADER.mapAt] === MAP_AT * 4 &&
-    words.length === MAP_AT + Math.ceil(blocks / BLOCKS_PER_WORD);
+    bytes === (MAP_AT + Math.ceil(blocks / BLOCKS_PER_WORD)) * 4;
   if (!fits) refuse("corrupt", `block count ${blocks} (1..${MAX_BLOCKS}) and the offsets do not agree`);
   return {
     blocks,

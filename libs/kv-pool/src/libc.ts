@@ -10,13 +10,18 @@ const program = koffi.load(null);
 export const mmap = program.func(
   "void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)",
 ) as (
-  address: null,
+  address: bigint | null,
   length: number,
   protection: number,
   flags: number,
   fd: number,
   offset: number,
 ) => bigint | null;
+
+export const munmap = program.func("int munmap(void *address, size_t length)") as (
+  address: bigint,
+  length: number,
+) => number;
 
 export const flock = program.func("int flock(int fd, int operation)") as (
   fd: number,
@@ -26,6 +31,10 @@ export const flock = program.func("int flock(int fd, int operation)") as (
 // The same numbers on Linux and macOS.
 export const PROT_READ_WRITE = 1 | 2;
 export const MAP_SHARED = 1;
+export const MAP_PRIVATE = 2;
+export const MAP_FIXED = 0x10;
+/** The one number of these that differs. */
+export const MAP_ANONYMOUS = process.platform === "darwin" ? 0x1000 : 0x20;
 export const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;

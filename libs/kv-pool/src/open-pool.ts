@@ -1,8 +1,10 @@
+import { readSync } from "node:fs";
 import { slotUse } from "./accounting.js";
 import { recoverAdoption } from "./adoption.js";
 import { PoolError } from "./errors.js";
 import { withFileLock } from "./file-lock.js";
 import {
+  HEADER_WORDS,
   MAP_WORD,
   OWNER_SLOTS,
   type PoolShape,
@@ -15,11 +17,20 @@ import {
   slotWord,
 } from "./layout.js";
 import { liveness, type ProcessIdentity } from "./process-identity.js";
-import { mapSegment, type Segment } from "./segment.js";
+import { mapChecked, type Segment } from "./segment.js";
+
+/** Looks at one slot; each that fails needs an owner to leave and another to join in between. */
+const MAX_LOOKS = 16;
+
+/** An owner and no later one of the same slot, whose number alone recurs. */
+export interface OwnerRef {
+  readonly slot: number;
+  /** The slot's count of joins when it joined. */
+  readonly joins: number;
+}
 
 /** An owner as the segment names it. */
-export interface OwnerInfo {
-  readonly slot: number;
+export interface OwnerInfo extends OwnerRef {
   readonly role: Role;
   readonly turn: number;
   readonly process: ProcessIdentity;
@@ -31,46 +42,80 @@ export interface OwnerInfo {
 
 /** A mapped and checked segment, and who is in it: what the pool and its owners share. */
 export class OpenPool {
-  readonly words: Int32Array;
   readonly shape: PoolShape;
   readonly mapWords: number;
+  /** Set by `close`; what keeps `words` of its own looks at it before each use. */
+  closed = false;
   private readonly segment: Segment;
+  private readonly view: Int32Array;
+  /** Calls that wait for the file lock or hold it: the descriptor is theirs until they end. */
+  private pending = 0;
 
   /** @throws SegmentError. */
   constructor(
     path: string,
     private readonly lockTimeoutMs: number,
   ) {
-    this.segment = mapSegment(path);
-    try {
-      const { buffer } = this.segment;
-      this.words = new Int32Array(buffer, 0, buffer.byteLength >> 2);
-      this.shape = readShape(path, this.words, buffer.byteLength);
-      this.mapWords = this.words.length - MAP_WORD;
-    } catch (error) {
-      this.segment.close();
-      throw error;
-    }
+    const { segment, checked } = mapChecked(path, (fd, bytes) => {
+      const header = new Int32Array(HEADER_WORDS);
+      readSync(fd, header, 0, header.byteLength, 0);
+      return readShape(path, header, bytes);
+    });
+    this.segment = segment;
+    this.shape = checked;
+    this.view = new Int32Array(segment.buffer);
+    this.mapWords = this.view.length - MAP_WORD;
+  }
+
+  /** @throws PoolError closed. */
+  get words(): Int32Array {
+    this.mustBeOpen();
+    return this.view;
+  }
+
+  /** @throws PoolError closed. */
+  mustBeOpen(): void {
+    if (this.closed) throw new PoolError("closed", `${this.segment.path}: this pool was closed`);
   }
 
   /**
    * Runs what must not run in two processes at once: joining, adopting, taking back, setting quotas. First finishes
-   * the books of an adoption that was killed half way. @throws FileLockError.
+   * the books of an adoption that was killed half way. @throws FileLockError. PoolError closed, also where it was closed
+   * while this waited.
    */
-  locked<T>(action: () => T): Promise<T> {
-    return withFileLock(this.segment.fd, this.lockTimeoutMs, () => {
-      recoverAdoption(this.words);
-      return action();
-    });
+  async locked<T>(action: () => T): Promise<T> {
+    this.mustBeOpen();
+    this.pending += 1;
+    try {
+      return await withFileLock(this.segment.fd, this.lockTimeoutMs, () => {
+        recoverAdoption(this.words);
+        return action();
+      });
+    } finally {
+      this.pending -= 1;
+      if (this.closed) this.close();
+    }
   }
 
   roleOf(slot: number): Role | undefined {
     return ROLES.find((role) => (Atomics.load(this.words, roleWord(role) + ROLE.owners) & (1 << slot)) !== 0);
   }
 
+  /** Without the lock too: what it gives is of one owner, and not half of the one that joined meanwhile. */
   ownerAt(slot: number): OwnerInfo | undefined {
-    const role = this.roleOf(slot);
-    if (role === undefined) return undefined;
+    const joinsAt = slotWord(slot) + SLOT.joins;
+    for (let look = 0; look < MAX_LOOKS; look += 1) {
+      const joins = Atomics.load(this.words, joinsAt);
+      const role = this.roleOf(slot);
+      if (role === undefined) return undefined;
+      const record = this.recordOf(slot);
+      if (Atomics.load(this.words, joinsAt) !== joins) continue;
+      return { slot, joins: joins >>> 0, role, ...record, state: liveness(record.process) };
+    }
+    return undefined;
+  }
+
+  private recordOf(slot: number): Pick<OwnerInfo, "process" | "turn" | "blocks"> {
     const { words } = this;
     const at = slotWord(slot);
     const process = {
@@ -80,8 +125,7 @@ export class OpenPool {
         (Atomics.load(words, at + SLOT.startLow) >>> 0),
       pidNamespace: Atomics.load(words, at + SLOT.pidNamespace) >>> 0,
     };
-    const turn = Atomics.load(words, at + SLOT.turn);
-    return { slot, role, turn, process, state: liveness(process), blocks: slotUse(words, slot) };
+    return { process, turn: Atomics.load(words, at + SLOT.turn), blocks: slotUse(words, slot) };
   }
 
   owners(): OwnerInfo[] {
@@ -93,12 +137,19 @@ export class OpenPool {
     return found;
   }
 
-  /** @returns its role. @throws PoolError no_such_owner. */
-  mustHaveOwner(slot: number): Role {
+  /** Under the lock. @returns its slot and role. @throws PoolError no_such_owner. */
+  mustHaveOwner(of: number | OwnerRef): { slot: number; role: Role } {
+    const slot = typeof of === "number" ? of : of.slot;
     const role = Number.isInteger(slot) && slot >= 0 && slot < OWNER_SLOTS ? this.roleOf(slot) : undefined;
     if (role === undefined)
       throw new PoolError("no_such_owner", `no owner in slot ${slot} (slots are 0..${OWNER_SLOTS - 1})`);
-    return role;
+    const joins = Atomics.load(this.words, slotWord(slot) + SLOT.joins) >>> 0;
+    if (typeof of !== "number" && of.joins !== joins)
+      throw new PoolError(
+        "no_such_owner",
+        `slot ${slot} has another owner since: join ${joins}, not ${of.joins}`,
+      );
+    return { slot, role };
   }
 
   /** @throws PoolError owner_active while the owner lives, or may, and its turn is on. */
@@ -122,7 +173,9 @@ export class OpenPool {
     for (const role of ROLES) Atomics.and(this.words, roleWord(role) + ROLE.owners, ~(1 << slot));
   }
 
+  /** Every later use throws `closed`. What waits for the file lock just now throws it too, when its wait is over. */
   close(): void {
-    this.segment.close();
+    this.closed = true;
+    if (this.pending === 0) this.segment.unmap();
   }
 }

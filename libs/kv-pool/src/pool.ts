@@ -85,13 +85,15 @@ export class KvPool {
       const { words } = this.pool;
       const slot = this.freeSlot();
       const at = slotWord(slot);
+      // First: who is just reading the slot's last owner will see that this is another.
+      Atomics.add(words, at + SLOT.joins, 1);
       Atomics.store(words, at + SLOT.pid, identity.pid);
       Atomics.store(words, at + SLOT.startLow, identity.start | 0);
       Atomics.store(words, at + SLOT.startHigh, Math.floor(identity.start / 2 ** 32));
       Atomics.store(words, at + SLOT.pidNamespace, identity.pidNamespace | 0);
       Atomics.store(words, at + SLOT.turn, as.turn);
-      Atomics.store(words, at + SLOT.charged, 0);
-      Atomics.store(words, at + SLOT.moved, 0);
+      // No 0 in either: a sum that has read the old `moved` would find the new `charged` below it, and itself negative.
+      Atomics.store(words, at + SLOT.charged, Atomics.load(words, at + SLOT.moved));
       // From here on it is an owner. Killed before this, it never was.
       Atomics.or(words, roleWord(as.role) + ROLE.owners, 1 << slot);
       return new PoolOwner(this.pool, slot, as.role, as.turn);
@@ -173,7 +175,10 @@ export class KvPool {
     }
   }
 
-  /** Closes the file; detach the owners before. The mapping itself stays until the process ends (Segment.close). */
+  /**
+   * Gives back the file and its mapping; may be repeated. Detach the owners before: what they hold stays theirs. Every
+   * later call of this pool and its owners throws PoolError closed.
+   */
   close(): void {
     this.pool.close();
   }
@@ -181,10 +186,12 @@ export class KvPool {
   private roleUsage(role: Role): RoleUsage {
     const { words } = this.pool;
     const at = roleWord(role);
+    // Before the quota, which is written first: never a new revision with the quota before it.
+    const quotaRevision = Atomics.load(words, at + ROLE.revision);
     return {
       usedBlocks: roleUse(words, at),
       quotaBlocks: Atomics.load(words, at + ROLE.quota),
-      quotaRevision: Atomics.load(words, at + ROLE.revision),
+      quotaRevision,
       turn: Atomics.load(words, at + ROLE.turn),
     };
   }

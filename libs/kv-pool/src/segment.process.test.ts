@@ -1,6 +1,17 @@
-import { readFileSync, truncateSync, writeFileSync } from "node:fs";
-import { expect, test } from "vitest";
+import {
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { releaseFileLock, tryFileLock } from "./file-lock.js";
 import { KvPool } from "./pool.js";
+import { mapSegment } from "./segment.js";
 import { newPool, poolPath } from "./testing/pool-file.js";
 
 const shape = { blocks: 100, tokensPerBlock: 16, bytesPerBlock: 0 };
@@ -46,6 +57,18 @@ test.each([
     "wrong_size",
     "24 bytes; the smallest pool has 2052",
   ],
+  [
+    "larger than 32-bit views can be",
+    (_: Uint32Array, path: string) => truncateSync(path, 5 * 2 ** 30),
+    "wrong_size",
+    "5368709120 bytes; the largest pool, of 16777216 blocks, has 8390656",
+  ],
+  [
+    "one byte longer than the largest",
+    (_: Uint32Array, path: string) => truncateSync(path, 8_390_657),
+    "wrong_size",
+    "8390657 bytes; the largest pool",
+  ],
   ["empty", (_: Uint32Array, path: string) => truncateSync(path, 0), "wrong_size", "the file is empty"],
   ["another magic", set(0, 1), "bad_magic", "magic is 0x1, must be 0x50564b46"],
   ["a later version", set(1, 2), "bad_version", "layout version is 2; this reads version 1"],
@@ -57,9 +80,115 @@ test.each([
   );
 });
 
+/** How often this process has the file open or mapped; /proc is Linux's. */
+function holds(path: string): { open: number; mapped: number } {
+  const lines = readFileSync("/proc/self/maps", "utf8").split("\n");
+  const open = readdirSync("/proc/self/fd").filter((fd) => targetOf(`/proc/self/fd/${fd}`) === path);
+  return { open: open.length, mapped: lines.filter((line) => line.endsWith(` ${path}`)).length };
+}
+
+/** The descriptor of the listing itself is gone by now. */
+function targetOf(link: string): string | undefined {
+  try {
+    return readlinkSync(link);
+  } catch {
+    return undefined;
+  }
+}
+
+const onLinux = test.skipIf(process.platform !== "linux");
+
+onLinux("a refused segment is neither left open nor mapped", () => {
+  const path = poolPath();
+  newPool(100, 100, path).close();
+  for (const bytes of [5 * 2 ** 30, 2 ** 31, 2_080, 0]) {
+    truncateSync(path, bytes);
+    expect(() => KvPool.open(path)).toThrow(expect.objectContaining({ code: "wrong_size" }));
+  }
+  expect(() => mapSegment(path)).toThrow(expect.objectContaining({ code: "wrong_size" }));
+  truncateSync(path, 2 ** 31);
+  expect(() => mapSegment(path)).toThrow("2147483648 bytes; at most 1073741824 are mapped");
+  expect(holds(path)).toEqual({ open: 0, mapped: 0 });
+});
+
+onLinux("close gives the file back, and every later call is an error and no fault", async () => {
+  const path = poolPath();
+  const pool = newPool(100, 100, path);
+  const owner = await pool.attach({ role: "prefill", turn: 0 });
+  const other = await pool.attach({ role: "decode", turn: 0 });
+  const blocks = new Uint32Array(4);
+  expect(owner.allocate(4, blocks)).toBe("ok");
+  other.detach();
+  expect(holds(path)).toEqual({ open: 1, mapped: 1 });
+  pool.close();
+  pool.close();
+  expect(holds(path)).toEqual({ open: 0, mapped: 0 });
+  const closed = expect.objectContaining({ name: "PoolError", code: "closed" }) as Error;
+  const calls: (() => unknown)[] = [
+    () => pool.usage(),
+    () => pool.owners(),
+    () => pool.turn("prefill"),
+    () => pool.passTurn("prefill", 0, 1),
+    () => pool.takeTurn("prefill", 1),
+    () => owner.held,
+    () => owner.arm(1),
+    () => owner.allocate(1, blocks),
+    () => owner.free(blocks),
+    () => owner.detach(),
+  ];
+  for (const call of calls) expect(call).toThrow(closed);
+  await expect(pool.attach({ role: "prefill", turn: 0 })).rejects.toThrow(closed);
+  await expect(pool.setQuota("prefill", 1, 1)).rejects.toThrow(closed);
+  await expect(pool.reclaimDead()).rejects.toThrow(closed);
+  await expect(owner.adopt(1, blocks)).rejects.toThrow(closed);
+  await expect(owner.adoptAll(1)).rejects.toThrow(closed);
+  expect([other.held, other.detach(), pool.shape.blocks]).toEqual([0, 0, 100]);
+  // What the owner held is in the file as it was.
+  const again = newPoolAt(path);
+  expect(again.usage().prefill.usedBlocks).toBe(4);
+});
+
+function newPoolAt(path: string): KvPool {
+  const pool = KvPool.open(path);
+  onTestFinished(() => pool.close());
+  return pool;
+}
+
+onLinux(
+  "closed while a call waits for the file lock: the call fails, and then the file is given back",
+  async () => {
+    const path = poolPath();
+    const pool = newPool(100, 100, path);
+    const fd = openSync(path, "r+");
+    onTestFinished(() => closeSync(fd));
+    expect(tryFileLock(fd)).toBe(true);
+    const waiting = pool.setQuota("prefill", 7, 1);
+    pool.close();
+    releaseFileLock(fd);
+    await expect(waiting).rejects.toMatchObject({ code: "closed" });
+    expect(holds(path)).toEqual({ open: 1, mapped: 0 });
+    expect(newPoolAt(path).usage().prefill.quotaBlocks).toBe(100);
+    expect(tryFileLock(fd)).toBe(true);
+  },
+);
+
+test("a buffer that someone kept is zeros after unmap, and no fault", () => {
+  const path = poolPath();
+  newPool(100, 100, path);
+  const segment = mapSegment(path);
+  const words = new Int32Array(segment.buffer);
+  expect(words[0]).not.toBe(0);
+  segment.unmap();
+  segment.unmap();
+  words[1] = 77;
+  expect([words[0], words[1]]).toEqual([0, 77]);
+  expect(KvPool.open(path).shape.blocks).toBe(100);
+});
+
 test("a missing file, a folder that is not there, and a file that is there already", () => {
   const path = poolPath();
   expect(() => KvPool.open(path)).toThrow(expect.objectContaining({ code: "not_found" }));
+  expect(() => KvPool.open(dirname(path))).toThrow(expect.objectContaining({ code: "io" }));
   expect(() => KvPool.create(`${path}/x/y`, shape)).toThrow(expect.objectContaining({ code: "io" }));
   writeFileSync(path, "not ours");
   expect(() => KvPool.create(path, shape)).toThrow(expect.objectContaining({ code: "exists" }));

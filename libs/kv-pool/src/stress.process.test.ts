@@ -28,6 +28,20 @@ test.each([
   expect(result.workers[0]!.refused.over_quota).toBeGreaterThan(0);
 });
 
+test("two of prefill whose owners are replaced every 40 steps: the quota is not passed either", async () => {
+  const result = await stressPairs({
+    path: poolPath(),
+    roles: ["prefill", "prefill", "decode"],
+    pairs: 60_000,
+    blocks: 1_000,
+    prefillQuotaBlocks: 300,
+    maxBlocks: 64,
+    respawnEvery: 40,
+  });
+  expect(result).toMatchObject({ ...CLEAN, quotaPassed: 0 });
+  expect(result.workers[0]!.refused.over_quota).toBeGreaterThan(0);
+});
+
 test("50 workers killed in the middle: every block is found again", async () => {
   const result = await stressKills({
     path: poolPath(),
@@ -56,7 +70,14 @@ test("20 workers killed while they adopt: the giver's books stay right", async (
   } as const;
   let adopted = 0;
   for (let token = 1; token <= 20; token += 1) {
-    const taker = startWorker({ ...order, token, seed: token, quotaBlocks: null, reclaimEvery: 0 });
+    const taker = startWorker({
+      ...order,
+      token,
+      seed: token,
+      quotaBlocks: null,
+      respawnEvery: 0,
+      reclaimEvery: 0,
+    });
     await taker.ready;
     const endAtMs = performance.now() + 10 * Math.random();
     // At least one offer is taken before the kill; the last may be half way through.

@@ -37,6 +37,8 @@ export async function stressPairs(options: {
   readonly blocks: number;
   readonly prefillQuotaBlocks: number;
   readonly maxBlocks: number;
+  /** Steps between two owners of each process; never unless given. */
+  readonly respawnEvery?: number;
 }): Promise<PairsResult> {
   return withPool(options, async (pool, side) => {
     const workers = options.roles.map((role, index) =>
@@ -49,6 +51,7 @@ export async function stressPairs(options: {
         maxBlocks: options.maxBlocks,
         seed: 7_919 * (index + 1),
         quotaBlocks: role === "prefill" ? options.prefillQuotaBlocks : options.blocks,
+        respawnEvery: options.respawnEvery ?? 0,
         reclaimEvery: 0,
       }),
     );
@@ -81,7 +84,7 @@ export async function stressKills(options: {
   if (options.kills + 2 > MAX_TOKENS) throw new Error(`kills must be below ${MAX_TOKENS - 2}`);
   return withPool(options, async (pool, side) => {
     const common = { ...paths(options.path), mode: "pairs", pairs: 0, maxBlocks: options.maxBlocks } as const;
-    const order = { ...common, quotaBlocks: null };
+    const order = { ...common, quotaBlocks: null, respawnEvery: 0 };
     const survivor = startWorker({ ...order, role: "decode", token: 1, seed: 3, reclaimEvery: 20_000 });
     const second = KvPool.open(options.path);
     const answers: StressAnswer[] = [];
@@ -211,7 +214,7 @@ export function countFree(path: string): number {
   const segment = mapSegment(path);
   let free = 0;
   for (const word of new Int32Array(segment.buffer).subarray(MAP_WORD)) free += countFields(freeFields(word));
-  segment.close();
+  segment.unmap();
   return free;
 }
 

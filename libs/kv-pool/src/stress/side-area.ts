@@ -29,7 +29,7 @@ export class SideArea {
 
   static open(path: string): SideArea {
     const segment = mapSegment(path);
-    return new SideArea(new Int32Array(segment.buffer), () => segment.close());
+    return new SideArea(new Int32Array(segment.buffer), () => segment.unmap());
   }
 
   close(): void {

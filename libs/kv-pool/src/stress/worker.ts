@@ -21,6 +21,11 @@ export interface StressOrder {
   readonly seed: number;
   /** What the role may hold; null where workers are killed and the count of what was granted means nothing. */
   readonly quotaBlocks: number | null;
+  /**
+   * Every so many steps a successor joins, adopts allocation by allocation what this owner holds, and this one leaves; 0
+   * never. So slots are left and joined again all the time, by owners whose blocks others have adopted.
+   */
+  readonly respawnEvery: number;
   /** Takes back what dead owners held, every so many steps; 0 never. */
   readonly reclaimEvery: number;
 }
@@ -40,14 +45,33 @@ const STEPS_PER_TURN = 2_000;
 const order = JSON.parse(process.argv[2] ?? "") as StressOrder;
 const pool = KvPool.open(order.pool);
 const side = SideArea.open(order.side);
-const owner = await pool.attach({ role: order.role, turn: pool.turn(order.role) });
+let owner = await join();
 process.stdout.write("ready\n");
 if (order.mode === "pairs") process.stdout.write(`${JSON.stringify(await runPairs())}\n`);
 else await runAdoptions();
 owner.detach();
 
+function join(): Promise<PoolOwner> {
+  return pool.attach({ role: order.role, turn: pool.turn(order.role) });
+}
+
+/** @returns the owner that has it all now. */
+async function respawn(
+  old: PoolOwner,
+  buffers: readonly Uint32Array[],
+  sizes: readonly number[],
+): Promise<PoolOwner> {
+  const successor = await join();
+  for (const [index, n] of sizes.entries())
+    if ((await successor.adopt(old, buffers[index]!, n)) !== "ok") throw new Error("an adoption was refused");
+  const left = old.detach();
+  if (left > 0) throw new Error(`${left} blocks were left behind`);
+  return successor;
+}
+
 async function runPairs(): Promise<StressAnswer> {
   const random = xorshift(order.seed);
+  const stepsPerTurn = order.respawnEvery > 0 ? order.respawnEvery : STEPS_PER_TURN;
   const buffers = Array.from({ length: HELD_AT_MOST }, () => new Uint32Array(order.maxBlocks));
   const sizes: number[] = [];
   const refused = { no_room: 0, over_quota: 0, stale_turn: 0 };
@@ -56,7 +80,7 @@ async function runPairs(): Promise<StressAnswer> {
   let steps = 0;
   const beganAtMs = performance.now();
   while (order.pairs === 0 ? !side.stopped : pairs < order.pairs) {
-    for (let i = 0; i < STEPS_PER_TURN; i += 1) {
+    for (let i = 0; i < stepsPerTurn; i += 1) {
       const fill = sizes.length < HELD_AT_MOST && (sizes.length === 0 || (random() & 1) === 0);
       if (fill) {
         const n = randomSize(random);
@@ -72,7 +96,8 @@ async function runPairs(): Promise<StressAnswer> {
       giveBackOne(buffers, sizes, random() % sizes.length);
       pairs += 1;
     }
-    steps += STEPS_PER_TURN;
+    steps += stepsPerTurn;
+    if (order.respawnEvery > 0) owner = await respawn(owner, buffers, sizes);
     if (order.reclaimEvery > 0 && steps % order.reclaimEvery === 0) await pool.reclaimDead();
   }
   while (sizes.length > 0) {
