@@ -1,90 +1,79 @@
-"""A worker of Fulcrum's worker protocol (docs/worker-protocol.md) with nothing but the standard library.
-In place of run_iteration, attach and smCount put your engine. The turn lies in the folder FULCRUM_RESIDENT."""
-import json, os, signal, socket, sys, threading, time
+"""A worker of Fulcrum's worker protocol (docs/worker-protocol.md) in Python's standard library alone (3.10 or newer).
+Your engine goes where attach, run_iteration and synchronise are; where the turn lies is folder_turn's affair."""
+import json, os, signal, time
+import agent_link, folder_turn
+from agent_link import send
 
-ENV, ROLE, DIR = os.environ, os.environ["FULCRUM_WORKER_ROLE"], os.environ["FULCRUM_RESIDENT"]
+BUSY = ("iterating", "handing_over")
 me = {"state": "new", "turn": None, "iteration": 0, "smCount": None}
-passing, lock, out = {}, threading.RLock(), [None]  # passing: the hand-over under way; out: the connection
-
+passing, at_iteration, own = [], 0, 0  # who waits for the hand-over under way, and when; the turn it iterates under
+def attach(): return int(os.environ.get("EXAMPLE_SM_COUNT", 0)) or None  # maps weights and KV, warms up; the SMs that it sees
 def run_iteration(): time.sleep(0.01)
+def synchronise(): pass
+def leave(*_): synchronise(); os._exit(0)
 
-def turn_now():
-    return max([int(f.split(".")[1]) for f in os.listdir(DIR) if f.startswith(ROLE + ".")], default=0)
-def leave_state(turn, publish):  # os.link makes a turn in one step, or fails where there is one; os.replace renews it
-    own = f"{DIR}/tmp.{os.getpid()}"
-    with open(own, "w") as f: json.dump({"iteration": me["iteration"]}, f)
-    try: publish(own, f"{DIR}/{ROLE}.{turn}")
-    except FileExistsError: pass
-    if os.path.exists(own): os.unlink(own)  # after a link it is the same file: writing there again would change the turn's
-def load_state(turn):
-    try:
-        with open(f"{DIR}/{ROLE}.{turn}") as f: me["iteration"] = json.load(f)["iteration"]
-    except FileNotFoundError: pass  # the role has not had a turn yet
-def send(value):
-    try: out[0].sendall((json.dumps(value) + "\n").encode())
-    except (OSError, AttributeError): pass  # not connected: the next hello says it all
-def done(id, **more): send({"id": id, "ok": True, **me, **more})
-def refuse(id, code, message, **more): send({"id": id, "ok": False, "code": code, "message": message, **more})
+def stop_passing(state, **answer):
+    me["state"] = state
+    while passing: send(id=passing.pop(0), **(answer or {"ok": True, **me}))
 
-def take(id=None, op=None, turn=None, at=None, **more):
-    state, now, is_turn = me["state"], turn_now(), isinstance(turn, int) and turn >= 1
-    if op == "status": done(id, leases=0)
-    elif op == "attach":
-        me["smCount"] = me["smCount"] or int(ENV.get("EXAMPLE_SM_COUNT", 0)) or None
-        if state == "new": me["state"] = "ready"
-        done(id)
-        if state == "new": send({"event": "ready", "smCount": me["smCount"], "tookMs": 0})
-    elif op == "leave": done(id); os._exit(0)
-    elif op == "drain" and state not in ("iterating", "handing_over"): me["state"] = "draining"; done(id, leases=0)
-    elif op not in ("iterate", "hand_over", "drain") or (op != "drain" and not is_turn): refuse(id, "bad_request", str(op))
-    elif op == "iterate" and state == "iterating" and turn == me["turn"]: done(id)
-    elif op == "iterate" and state in ("ready", "armed", "handed_over"):
-        if turn < now or (turn == now and turn != me["turn"]): return refuse(id, "stale_turn", f"it is {now}", turn=now)
-        me.update(state="armed", turn=turn); done(id)
-        if more.get("take") and now < turn: load_state(now); leave_state(turn, os.link)
-    elif op == "hand_over" and state == "handed_over" and turn <= now: done(id)
-    elif op == "hand_over" and state == "handing_over" and turn == me["turn"]: passing["ids"].append(id)
-    elif op != "hand_over" or state != "iterating": refuse(id, "bad_state", state)
-    elif turn <= now: refuse(id, "stale_turn", f"it is {now}", turn=now)
-    elif at is not None and at <= me["iteration"]: refuse(id, "too_late", f"iteration {me['iteration']} has run")
-    else: passing.update(ids=[id], at=at); me.update(state="handing_over", turn=turn)
+def handle(id=None, op=None, turn=0, at=None, take=False, **_):
+    global at_iteration
+    state, now = me["state"], folder_turn.now()
+    def no(code): send(id=id, ok=False, code=code, message=f"{str(op)[:50]} while {state}, turn {now}", turn=now or None)
+    match op, state:
+        case "iterate" | "hand_over", _ if turn < 1: return no("bad_request")
+        case ("iterate", "iterating") | ("hand_over", "handed_over") if turn <= now: pass  # done already
+        case "iterate", "ready" | "armed" | "handed_over":
+            if turn <= now and (state, turn, now) != ("armed", me["turn"], turn): return no("stale_turn")
+            me.update(state="armed", turn=turn)
+            if take and now < turn: folder_turn.make(turn, folder_turn.load(now))
+        case "hand_over", "handing_over" if turn == me["turn"]: return passing.append(id)
+        case "hand_over", "iterating":
+            if turn <= now or (at is not None and at <= me["iteration"]):
+                return no("stale_turn" if turn <= now else "too_late")
+            passing.append(id)
+            at_iteration = at or 0
+            return me.update(state="handing_over", turn=turn)
+        case "keep", "handing_over": stop_passing("iterating", ok=False, code="kept", message="it goes on")
+        case "keep", "armed" | "handed_over":
+            if state == "handed_over" or me["turn"] <= now: return no("too_late")
+            me["state"] = "ready"
+        case ("iterate" | "hand_over", _) | ("drain", "iterating" | "handing_over"): return no("bad_state")
+        case "drain", _: me["state"] = "draining"
+        case "attach" | "keep" | "leave" | "status", _: pass
+        case _: return no("bad_request")
+    send(id=id, ok=True, leases=0, **me)
+    if op == "leave": leave()
+    if op == "attach" and state == "new":
+        me.update(smCount=attach(), state="ready")
+        send(event="ready", smCount=me["smCount"], tookMs=0)
 
-def work():
-    own, told, came = 0, 0, time.time()
-    while True:
-        with lock:
-            state, now = me["state"], turn_now()
-            if state == "armed" and now == me["turn"]:
-                load_state(now); own = now; me["state"] = "iterating"
-                send({"event": "iterating", "turn": now, "iteration": me["iteration"] + 1, "waitedMs": 1000 * (time.time() - came)})
-            elif (state == "armed" and now > me["turn"]) or (state in ("iterating", "handing_over") and now > own):
-                me["state"] = "handed_over"; send({"event": "fenced", "turn": now, "iteration": me["iteration"]})
-                for id in passing.pop("ids", []): done(id)
-        came = time.time()
-        if me["state"] not in ("iterating", "handing_over"): time.sleep(0.001); continue
-        run_iteration()
-        with lock:
-            me["iteration"] += 1; leave_state(own, os.replace)
-            if time.time() - told > 1: told = time.time(); send({"event": "progress", "iteration": me["iteration"], "tokens": me["iteration"]})
-            if me["state"] == "handing_over" and (passing["at"] is None or me["iteration"] >= passing["at"]):
-                leave_state(me["turn"], os.link); me["state"] = "handed_over"
-                for id in passing.pop("ids"): done(id)
-
-def serve():
-    with socket.socket(socket.AF_UNIX) as s:
-        s.connect(ENV["FULCRUM_WORKER_SOCKET"]); out[0] = s
-        with lock: send({"type": "hello", "protocol": 1, "worker": ENV["FULCRUM_WORKER_ID"], "pid": os.getpid(), "role": ROLE,
-              "rank": int(ENV["FULCRUM_WORKER_RANK"]), "generation": int(ENV["FULCRUM_GENERATION"]), "smPct": float(ENV["FULCRUM_SM_PCT"]), **me})
-        for line in s.makefile("rb"):
-            try: request = json.loads(line) if len(line) <= 65536 else None
-            except ValueError: request = None
-            with lock: take(**request) if isinstance(request, dict) else refuse(None, "bad_request", "no JSON object of at most 64 KiB")
-
-signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # an engine synchronises its device first
-os.makedirs(DIR, exist_ok=True); threading.Thread(target=work, daemon=True).start()
-lost = time.time()
+signal.signal(signal.SIGTERM, leave)
+agent_link.start(me, lambda: me["state"] in BUSY, leave)
+told, looked = 0, time.time()
 while True:
-    try: serve(); lost = time.time()
-    except OSError: pass
-    if me["state"] not in ("iterating", "handing_over") and time.time() - lost > 60: sys.exit(0)
-    time.sleep(0.2 if time.time() - lost < 1 else 1)
+    while not agent_link.inbox.empty():
+        try: handle(**json.loads(agent_link.inbox.get()))
+        except (ValueError, TypeError): send(id=None, ok=False, code="bad_request", message="not a request")
+    state, now = me["state"], folder_turn.now()
+    mine = me["turn"] if state == "armed" else own
+    if state == "armed" and now == mine:
+        own = now
+        me.update(state="iterating", iteration=folder_turn.load(now))
+        send(event="iterating", turn=now, iteration=me["iteration"] + 1, waitedMs=1000 * (time.time() - looked))
+    elif state in ("armed", *BUSY) and now > mine:
+        stop_passing("handed_over")
+        send(event="fenced", turn=now, iteration=me["iteration"])
+    looked = time.time()
+    if me["state"] not in BUSY:
+        time.sleep(0.001)
+        continue
+    run_iteration()
+    me["iteration"] += 1
+    folder_turn.renew(own, me["iteration"])
+    if time.time() - told > 1:
+        told = time.time()
+        send(event="progress", iteration=me["iteration"], tokens=me["iteration"])
+    if me["state"] == "handing_over" and me["iteration"] >= at_iteration:
+        folder_turn.make(me["turn"], me["iteration"])
+        stop_passing("handed_over")

@@ -217,7 +217,7 @@ export class InstanceLoop {
       droppedWindows: this.meter.windows.droppedCount,
       engine: this.options.config.reader.type,
       tpotBasis: this.meter.latest?.tpotBasis ?? null,
-      warnings: this.warnings,
+      warnings: [...this.warnings, ...(this.meter.latest?.notes ?? [])],
       conditions: this.conditions(),
     };
   }
@@ -279,7 +279,9 @@ export class InstanceLoop {
   private noteEngine(actual: ActualState): void {
     const { journal, log } = this.options;
     const known = journal.state.bootId;
-    const fell = actual.generation < this.lastGeneration;
+    // An allocation that was lost under a running engine is no restart; the rollout restores it all the same.
+    const lost = actual.conditions?.includes("AllocationLost") ?? false;
+    const fell = actual.generation < this.lastGeneration && !lost;
     this.lastGeneration = actual.generation;
     if (known === actual.bootId && !fell) return;
     void journal.update({ bootId: actual.bootId });

@@ -3,12 +3,13 @@
  * fsync of the folder). Losing it is survivable: the controller's assignment and the engine's read-back
  * bring everything back but the fence and the last good allocation.
  */
-import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { mkdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { switchAt } from "@fulcrum/contracts/agent-api.js";
 import { allocation, generatedAllocation, generation, name } from "@fulcrum/contracts/primitives.js";
 import { z } from "zod";
 import type { Logger } from "pino";
+import { replaceFile } from "./files/replace-file.js";
 
 export const failure = z.strictObject({ code: z.string(), message: z.string(), retryable: z.boolean() });
 
@@ -108,7 +109,7 @@ export class Journal {
     const state = this.current;
     if (state === this.written) return;
     try {
-      await writeAtomically(this.folder, `${state.instance}.json`, `${JSON.stringify(state)}\n`);
+      await replaceFile(join(this.folder, `${state.instance}.json`), `${JSON.stringify(state)}\n`);
       this.written = state;
       if (this.failing) this.log.info({ event: "journal_writable" }, "the journal can be written again");
       this.failing = false;
@@ -131,24 +132,5 @@ function parse(text: string, instance: string): JournalState | string {
     return parsed.data.instance === instance ? parsed.data : `belongs to ${parsed.data.instance}`;
   } catch (error) {
     return String(error);
-  }
-}
-
-async function writeAtomically(folder: string, file: string, text: string): Promise<void> {
-  await mkdir(folder, { recursive: true });
-  const path = join(folder, file);
-  const handle = await open(`${path}.tmp`, "w", 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(`${path}.tmp`, path);
-  const directory = await open(folder, "r");
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
   }
 }

@@ -17,7 +17,7 @@ export const workerState = z.enum([
   /** Nothing attached. */
   "new",
   "attaching",
-  /** Attached and warm; has not iterated. */
+  /** Attached and warm, waits; has not iterated, or was disarmed. */
   "ready",
   /** Iterates as soon as its turn comes. */
   "armed",
@@ -63,6 +63,8 @@ export const workerRequest = z.discriminatedUnion("op", [
   z.object({ op: z.literal("attach") }),
   z.object({ op: z.literal("iterate"), turn, take: z.boolean().optional() }),
   z.object({ op: z.literal("hand_over"), turn, at: count.nullable().optional() }),
+  /** Takes back a hand-over whose iteration has not come, or disarms. */
+  z.object({ op: z.literal("keep") }),
   z.object({ op: z.literal("drain") }),
   z.object({ op: z.literal("leave") }),
   z.object({ op: z.literal("status") }),
@@ -70,7 +72,15 @@ export const workerRequest = z.discriminatedUnion("op", [
 export type WorkerRequest = z.infer<typeof workerRequest>;
 export type WorkerOp = WorkerRequest["op"];
 
-export const workerRefusalCode = z.enum(["bad_request", "bad_state", "too_late", "stale_turn", "failed"]);
+export const workerRefusalCode = z.enum([
+  "bad_request",
+  "bad_state",
+  "too_late",
+  "stale_turn",
+  /** Of a `hand_over` that a `keep` took back. */
+  "kept",
+  "failed",
+]);
 
 export const workerRefusal = z.object({
   id: z.int().nullable(),

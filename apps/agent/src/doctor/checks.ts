@@ -1,6 +1,7 @@
 /** What the doctor says of a node's facts: a rule, most basic things first. */
 import type { ControllerFacts, DoctorFacts, EngineFacts } from "./doctor-facts.js";
 import type { Check, DriverVerdict, Fix } from "./doctor-report.js";
+import { INSTALL_NVIDIA } from "./drivers.js";
 import { checkMps } from "./mps-checks.js";
 
 const MPS_DRIVERS: ReadonlySet<string> = new Set(["mps-respawn", "semi-pd-static"]);
@@ -20,7 +21,7 @@ export function judge(facts: DoctorFacts, drivers: readonly DriverVerdict[]): Ch
     checkStateDir(facts),
     ...checkController(facts.controller),
     ...facts.engines.map(checkEngine),
-    ...checkDrivers(facts.engines, drivers),
+    ...checkDrivers(facts, drivers),
   ];
 }
 
@@ -77,7 +78,7 @@ function checkGpus({ gpus, rocm }: DoctorFacts): Check {
     id,
     status: "warn",
     says: `none is seen (${gpus.problems.join("; ")})`,
-    fix: "nvidia-smi (it comes with the NVIDIA driver)",
+    fix: INSTALL_NVIDIA,
   };
 }
 
@@ -103,7 +104,7 @@ function checkStateDir({ stateDir }: DoctorFacts): Check {
   const id = "state-folder";
   if (stateDir === null) return { id, status: "skip", says: "no configuration", fix: null };
   const { path, problem } = stateDir;
-  if (problem === null) return { id, status: "ok", says: `${path} can be written`, fix: null };
+  if (problem === null) return { id, status: "ok", says: `${path} can be used`, fix: null };
   const fix = `mkdir -p ${path} && chown "$(id -u)" ${path}`;
   return { id, status: "fail", says: `${path}: ${problem}`, fix };
 }
@@ -139,28 +140,55 @@ function checkController(controller: ControllerFacts | null): Check[] {
   return [said, clock];
 }
 
-function checkEngine({ instance, pages }: EngineFacts): Check {
+function checkEngine({ instance, reader, urls, series, problem, notes }: EngineFacts): Check {
   const id = `engine ${instance}`;
-  const bad = pages.find(({ problem }) => problem !== null);
-  if (bad) return { id, status: "fail", says: bad.problem ?? "", fix: `curl -sS ${bad.url} | head` };
-  const samples = pages.reduce((sum, page) => sum + (page.samples ?? 0), 0);
-  if (samples > 0) return { id, status: "ok", says: `metrics answer with ${samples} samples`, fix: null };
-  const says = `${pages[0]?.url ?? ""} answers without any sample: metrics are turned off`;
-  return { id, status: "fail", says, fix: "start the engine with its metrics on (SGLang: --enable-metrics)" };
+  const url = urls[0] ?? "";
+  if (problem?.code === "missing_metric") {
+    const on = SWITCH_ON[reader] ?? "start the engine with its metrics on";
+    return {
+      id,
+      status: "fail",
+      says: `${url}: ${problem.message}`,
+      fix: `${on}, or set reader.type to the engine that ${url} is of`,
+    };
+  }
+  if (problem !== null) {
+    return { id, status: "fail", says: problem.message, fix: `curl -sS ${url} | head` };
+  }
+  const says = `metrics answer as ${reader}'s, with ${series ?? 0} series`;
+  if (notes.length === 0) return { id, status: "ok", says, fix: null };
+  const left = `${says}; left out: ${notes.slice(0, 3).join("; ")}`;
+  return { id, status: "warn", says: left, fix: `report it to the makers of the engine: curl -sS ${url}` };
 }
 
-function checkDrivers(engines: readonly EngineFacts[], drivers: readonly DriverVerdict[]): Check[] {
-  return engines.flatMap(({ instance, driver }) => {
-    const verdict = drivers.find((each) => each.driver === driver);
-    if (!verdict || verdict.works) return [];
-    return [
-      {
-        id: `driver ${instance}`,
-        status: "fail" as const,
-        says: `${driver} cannot work here: ${verdict.reason}`,
-        fix: null,
-      },
+/** docs/engine-metrics.md "What is taken from what". */
+const SWITCH_ON: Readonly<Record<string, string>> = {
+  sglang: "start SGLang with --enable-metrics",
+  trtllm: "set return_perf_metrics: true and enable_iter_perf_stats: true",
+};
+
+/** What the node lacks, else what the driver's own endpoint, file or segment lacks. */
+function checkDrivers({ engines, parts }: DoctorFacts, drivers: readonly DriverVerdict[]): Check[] {
+  return engines.flatMap(({ instance, driver, quota }) => {
+    const used = [
+      { part: "driver", type: driver },
+      ...(quota === null ? [] : [{ part: "quota", type: quota }]),
     ];
+    return used.flatMap(({ part, type }): Check[] => {
+      const id = `${part} ${instance}`;
+      const found = parts.find((each) => each.instance === instance && each.part === part);
+      const verdict = drivers.find((each) => each.driver === type);
+      if (found?.problem) return [{ id, ...found.problem }];
+      // What is configured was found there, whatever else the node has.
+      if (found && type === "kvcached")
+        return [{ id, status: "ok", says: `${found.target} is there`, fix: null }];
+      if (verdict && !verdict.works) {
+        return [
+          { id, status: "fail", says: `${type} cannot work here: ${verdict.reason}`, fix: verdict.fix },
+        ];
+      }
+      return found ? [{ id, status: "ok", says: `${found.target} answers`, fix: null }] : [];
+    });
   });
 }
 

@@ -3,6 +3,7 @@ import type { GpuInventory } from "../gpu/gpu-facts.js";
 import type { ServerStatus } from "../mps/mps-answers.js";
 import type { MpsProtocol } from "../mps/mps-control.js";
 import type { MpsErrorCode } from "../mps/mps-error.js";
+import type { ReadErrorCode } from "../reader/engine-reader.js";
 
 export interface DoctorFacts {
   readonly node: NodeFacts;
@@ -18,6 +19,7 @@ export interface DoctorFacts {
   readonly stateDir: { readonly path: string; readonly problem: string | null } | null;
   readonly controller: ControllerFacts | null;
   readonly engines: readonly EngineFacts[];
+  readonly parts: readonly PartFacts[];
   readonly segments: readonly SegmentFacts[];
 }
 
@@ -69,7 +71,7 @@ export interface SharedMemoryFacts {
   readonly path: string;
   readonly sizeBytes: number | null;
   readonly freeBytes: number | null;
-  /** Why nothing can be made there; null when it can. */
+  /** Why nothing can be made there; null when nothing speaks against it. */
   readonly problem: string | null;
 }
 
@@ -84,15 +86,36 @@ export interface ControllerFacts {
 export interface EngineFacts {
   readonly instance: string;
   readonly driver: string;
-  readonly pages: readonly {
-    readonly url: string;
-    /** Lines with a value; null when the page did not answer. */
-    readonly samples: number | null;
-    readonly problem: string | null;
-  }[];
+  /** Of a driver that has one for the KV quota. */
+  readonly quota: string | null;
+  readonly reader: string;
+  readonly urls: readonly string[];
+  /** Counters and histograms that the instance's own reader took from its pages; null when it could not. */
+  readonly series: number | null;
+  readonly problem: { readonly code: ReadErrorCode; readonly message: string } | null;
+  /** Gauges that were left out, and why. */
+  readonly notes: readonly string[];
+}
+
+/** What a driver, or its quota, would move: whether it answers as the agent needs it. Only looked at. */
+export interface PartFacts {
+  readonly instance: string;
+  readonly part: "driver" | "quota";
+  readonly type: string;
+  /** Endpoint, file or segment. */
+  readonly target: string;
+  readonly problem: PartProblem | null;
+}
+
+export interface PartProblem {
+  /** `warn`: it works, and moves nothing as it is configured. */
+  readonly status: "fail" | "warn";
+  readonly says: string;
+  readonly fix: string;
 }
 
 export interface SegmentFacts {
+  /** In shared memory; elsewhere with its folder. */
   readonly name: string;
   readonly limitBytes: number | null;
   readonly usedBytes: number | null;

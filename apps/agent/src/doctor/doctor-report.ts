@@ -43,4 +43,6 @@ export interface DriverVerdict {
   readonly driver: DriverName;
   readonly works: boolean;
   readonly reason: string;
+  /** null where it works, or where nothing can make it work. */
+  readonly fix: string | null;
 }

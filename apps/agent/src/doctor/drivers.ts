@@ -5,6 +5,12 @@ import type { DriverName, DriverVerdict } from "./doctor-report.js";
 
 type Judged = Omit<DriverVerdict, "driver">;
 
+export const INSTALL_NVIDIA =
+  "install the NVIDIA driver, then nvidia-smi -L must list the GPU; a container also needs --gpus all";
+export const INSTALL_MPS = "apt-get install nvidia-compute-utils-<driver branch>";
+const START_KVCACHED =
+  "start the engine with ENABLE_KVCACHED=true KVCACHED_AUTOPATCH=1 KVCACHED_IPC_NAME=<driver.segment>";
+
 export function judgeDrivers(facts: DoctorFacts): DriverVerdict[] {
   const judges: Readonly<Record<DriverName, (facts: DoctorFacts) => Judged>> = {
     "engine-sim": () => yes("needs no GPU"),
@@ -19,28 +25,45 @@ export function judgeDrivers(facts: DoctorFacts): DriverVerdict[] {
 }
 
 function mpsRespawn(facts: DoctorFacts): Judged {
-  const missing = mpsMissing(facts);
-  return missing === null ? yes("live: workers are replaced under a new share") : no(missing);
+  return mpsMissing(facts) ?? yes("live: workers are replaced under a new share");
 }
 
 function semiPdStatic(facts: DoctorFacts): Judged {
-  const missing = mpsMissing(facts);
-  return missing === null ? yes("not live: every change restarts the engine") : no(missing);
+  return mpsMissing(facts) ?? yes("not live: every change restarts the engine");
 }
 
 /** What MPS shares need; null when nothing is missing. */
-function mpsMissing({ gpus, mps, node }: DoctorFacts): string | null {
-  if (gpus.gpus.length === 0) return "no NVIDIA GPU is seen";
+function mpsMissing({ gpus, mps, node }: DoctorFacts): Judged | null {
+  if (gpus.gpus.length === 0) return no("no NVIDIA GPU is seen", INSTALL_NVIDIA);
   const old = gpus.gpus.find(({ computeCapability }) => computeCapability && computeCapability.major < 7);
-  if (old) return `GPU ${old.index} is older than Volta: its MPS clients have no share of their own`;
+  if (old) {
+    const why = `GPU ${old.index} is older than Volta: its MPS clients have no share of their own`;
+    return no(why, "set driver.type: admission-cap, or move the instance to a newer GPU");
+  }
   const prohibited = gpus.gpus.find(({ computeMode }) => computeMode === "prohibited");
-  if (prohibited) return `GPU ${prohibited.index} is in compute mode PROHIBITED`;
-  if (mps.answer.kind === "problem") return `MPS: ${mps.answer.message}`;
-  if (mps.answer.status === "FAULT") return "the MPS server is in FAULT until all its clients have exited";
+  if (prohibited) {
+    const { index } = prohibited;
+    return no(
+      `GPU ${index} is in compute mode PROHIBITED`,
+      `sudo nvidia-smi -i ${index} -c EXCLUSIVE_PROCESS`,
+    );
+  }
+  const start = `CUDA_MPS_PIPE_DIRECTORY=${mps.pipeDirectory} nvidia-cuda-mps-control -d`;
+  if (mps.answer.kind === "problem") {
+    const { code, message } = mps.answer;
+    return no(`MPS: ${message}`, code === "missing_binary" ? INSTALL_MPS : start);
+  }
+  if (mps.answer.status === "FAULT") {
+    return no("the MPS server is in FAULT until all its clients have exited", "stop every client of the GPU");
+  }
   const daemon = mps.daemons.find(({ pipeDirectory }) => pipeDirectory === mps.pipeDirectory);
-  if (daemon?.staticPartitions) return "the MPS daemon has static partitions (-S): it ignores percentages";
+  if (daemon?.staticPartitions) {
+    const why = "the MPS daemon has static partitions (-S): it ignores percentages";
+    return no(why, `kill ${daemon.pid}; ${start}`);
+  }
   if (daemon && isOfAnotherUser(daemon, node.uid)) {
-    return `the MPS daemon is of user ${daemon.uid}, the agent of user ${String(node.uid)}`;
+    const why = `the MPS daemon is of user ${daemon.uid}, the agent of user ${String(node.uid)}`;
+    return no(why, `run the agent as user ${daemon.uid}, or start the daemon as root`);
   }
   return null;
 }
@@ -55,12 +78,15 @@ export function isOfAnotherUser(
 
 /** Green contexts: compute capability 6 to 9 (SGLang's own check) and the driver API of CUDA 12.4. */
 function sglangPdmux({ gpus }: DoctorFacts): Judged {
-  if (gpus.gpus.length === 0) return no("no NVIDIA GPU is seen");
+  if (gpus.gpus.length === 0) return no("no NVIDIA GPU is seen", INSTALL_NVIDIA);
   const outside = gpus.gpus.find(({ computeCapability: c }) => c && (c.major < 6 || c.major > 9));
-  if (outside)
-    return no(`GPU ${outside.index} has compute capability ${capability(outside)}: SGLang takes 6 to 9`);
+  if (outside) {
+    const why = `GPU ${outside.index} has compute capability ${capability(outside)}: SGLang takes 6 to 9`;
+    return no(why, "set driver.type: admission-cap, or move the instance to a GPU of 6.0 to 9.x");
+  }
   if (gpus.cudaVersion && !atLeast(gpus.cudaVersion, 12, 4)) {
-    return no(`the driver supports CUDA ${words(gpus.cudaVersion)}, green contexts need 12.4`);
+    const why = `the driver supports CUDA ${words(gpus.cudaVersion)}, green contexts need 12.4`;
+    return no(why, "install NVIDIA driver 550 or later");
   }
   return yes("not live: groups are read at start; live where the engine has the hook");
 }
@@ -69,15 +95,16 @@ function kvcached({ gpus, segments, sharedMemory }: DoctorFacts): Judged {
   const found = segments.filter(({ problem }) => problem === null);
   if (found.length > 0)
     return yes(`live for KV quota: ${found.length} segment${found.length > 1 ? "s" : ""} found`);
-  if (segments[0]) return no(`${segments[0].name}: ${segments[0].problem ?? ""}`);
-  if (gpus.gpus.length === 0) return no("no NVIDIA GPU is seen, and no segment of an engine");
-  return no(`no kvcached segment in ${sharedMemory.path}: no engine runs with ENABLE_KVCACHED=true`);
+  if (segments[0]) return no(`${segments[0].name}: ${segments[0].problem ?? ""}`, START_KVCACHED);
+  if (gpus.gpus.length === 0) return no("no NVIDIA GPU is seen, and no segment of an engine", INSTALL_NVIDIA);
+  const why = `no kvcached segment in ${sharedMemory.path}: no engine runs with ENABLE_KVCACHED=true`;
+  return no(why, START_KVCACHED);
 }
 
 function rocmCuMask({ rocm }: DoctorFacts): Judged {
-  if (!rocm.kfd) return no("no AMD GPU driver (/dev/kfd)");
+  if (!rocm.kfd) return no("no AMD GPU driver (/dev/kfd)", "install the amdgpu driver: ls -l /dev/kfd");
   return rocm.smi === null
-    ? no("no rocm-smi on the PATH")
+    ? no("no rocm-smi on the PATH", "install rocm-smi, and put it on the agent's PATH")
     : yes("live: workers are replaced under a new mask");
 }
 
@@ -94,9 +121,9 @@ function words({ major, minor }: CudaVersion): string {
 }
 
 function yes(reason: string): Judged {
-  return { works: true, reason };
+  return { works: true, reason, fix: null };
 }
 
-function no(reason: string): Judged {
-  return { works: false, reason };
+function no(reason: string, fix: string): Judged {
+  return { works: false, reason, fix };
 }

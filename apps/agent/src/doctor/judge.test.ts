@@ -62,8 +62,18 @@ const FACTS: DoctorFacts = {
   stateDir: { path: "/var/lib/fulcrum", problem: null },
   controller: { url: "http://c", answer: "ok", detail: "answers", clockAheadMs: 0 },
   engines: [
-    { instance: "chat-0", driver: "mps-respawn", pages: [{ url: "http://e", samples: 9, problem: null }] },
+    {
+      instance: "chat-0",
+      driver: "mps-respawn",
+      quota: null,
+      reader: "vllm",
+      urls: ["http://e"],
+      series: 9,
+      problem: null,
+      notes: [],
+    },
   ],
+  parts: [],
   segments: [],
 };
 const withGpu = (over: Partial<GpuFacts>): DoctorFacts => ({
@@ -158,6 +168,33 @@ test("a daemon that hangs is ended by its own number", () => {
     daemons: [DAEMON],
   });
   expect(checksOf(hung).find(({ id }) => id === "mps")?.fix).toMatch(/^kill 5; CUDA_MPS_PIPE_DIRECTORY=/);
+});
+
+test("every driver that cannot work says what to do about it", () => {
+  const none = { ...FACTS.gpus, source: "none" as const, gpus: [] };
+  const facts: DoctorFacts[] = [
+    { ...FACTS, gpus: none },
+    withGpu({ computeCapability: { major: 6, minor: 1 } }),
+    withGpu({ computeCapability: { major: 10, minor: 0 } }),
+    withGpu({ computeMode: "prohibited" }),
+    { ...FACTS, gpus: { ...FACTS.gpus, cudaVersion: { major: 12, minor: 2 } } },
+    withMps({ answer: { kind: "problem", code: "no_daemon", message: "nothing answers" } }),
+    withMps({ answer: { ...MPS.answer, status: "FAULT" } as MpsFacts["answer"] }),
+    withMps({ daemons: [{ ...DAEMON, staticPartitions: true }] }),
+    withMps({ daemons: [{ ...DAEMON, uid: 1001 }] }),
+  ];
+  for (const { works, fix } of facts.flatMap(judgeDrivers)) expect(fix === null).toBe(works);
+});
+
+test("a quota is judged like a driver, and what a part says of itself comes first", () => {
+  const engine = { ...FACTS.engines[0]!, quota: "kvcached" };
+  const of = (parts: DoctorFacts["parts"]) =>
+    checksOf({ ...FACTS, engines: [engine], parts }).find(({ id }) => id === "quota chat-0");
+  expect(of([])).toMatchObject({ status: "fail", fix: expect.stringContaining("ENABLE_KVCACHED=true") });
+  const part = { instance: "chat-0", part: "quota", type: "kvcached", target: "/shm/a" } as const;
+  expect(of([{ ...part, problem: null }])).toMatchObject({ status: "ok" });
+  const problem = { status: "fail", says: "too short", fix: "rm it" } as const;
+  expect(of([{ ...part, problem }])).toEqual({ id: "quota chat-0", ...problem });
 });
 
 test("a pipe directory too long for a socket is told", () => {

@@ -1,11 +1,16 @@
 /** What the doctor finds on the node itself. Nothing here throws: what cannot be found is a fact too. */
 import { constants } from "node:fs";
-import { access, mkdir, open, readdir, readFile, rm, stat, statfs } from "node:fs/promises";
+import { access, readdir, readFile, stat, statfs } from "node:fs/promises";
 import { cpus, hostname, release, totalmem } from "node:os";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { findSegments } from "../driver/kvcached/segment.js";
 import { DriverError } from "../driver/partition-driver.js";
 import type { MpsDaemon, NodeFacts, SegmentFacts, SharedMemoryFacts } from "./doctor-facts.js";
+
+export interface KvcachedPlace {
+  readonly folder: string;
+  readonly segment: string;
+}
 
 const SEGMENT_LOCK_MS = 200;
 const CONTROL_TOOL = "nvidia-cuda-mps-control";
@@ -35,24 +40,45 @@ export async function sharedMemoryFacts(path: string): Promise<SharedMemoryFacts
   };
 }
 
-/** Makes the folder if it is not there, as the agent would. */
+/** A folder that is not there is the agent's to make: then the one above it counts. */
 export async function stateDirFacts(path: string): Promise<{ path: string; problem: string | null }> {
-  const made = await mkdir(path, { recursive: true }).then(
-    () => null,
-    (error: Error) => error.message,
-  );
-  return { path, problem: made ?? (await writeProblem(path)) };
+  let there = path;
+  while (!(await exists(there)) && dirname(there) !== there) there = dirname(there);
+  const problem = await writeProblem(there);
+  const where = there === path ? "" : `cannot be made: ${there}: `;
+  return { path, problem: problem === null ? null : `${where}${problem}` };
 }
 
-export async function segmentFacts(folder: string): Promise<SegmentFacts[]> {
+/** All with kvcached's own names, and those that the configuration names. */
+export async function segmentFacts(
+  folder: string,
+  configured: readonly KvcachedPlace[],
+): Promise<SegmentFacts[]> {
+  const own = configured.map((place) => ({
+    folder: place.folder,
+    prefix: place.segment.replace(/\*$/, ""),
+    exact: !place.segment.endsWith("*"),
+  }));
+  const places = [{ folder, prefix: "kvcached_", exact: false }, ...own];
+  const found = await Promise.all(places.map((place) => segmentsAt(place, folder)));
+  const byName = new Map(found.flat().map((segment) => [segment.name, segment]));
+  return [...byName.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+async function segmentsAt(
+  place: { readonly folder: string; readonly prefix: string; readonly exact: boolean },
+  shared: string,
+): Promise<SegmentFacts[]> {
   try {
-    const found = await findSegments(folder, "kvcached_", SEGMENT_LOCK_MS);
-    return found.map(({ name, fault, reading }) => ({
-      name,
-      limitBytes: reading?.limitBytes ?? null,
-      usedBytes: reading?.usedBytes ?? null,
-      problem: fault,
-    }));
+    const found = await findSegments(place.folder, place.prefix, SEGMENT_LOCK_MS);
+    return found
+      .filter(({ name }) => !place.exact || name === place.prefix)
+      .map(({ name, fault, reading }) => ({
+        name: place.folder === shared ? name : join(place.folder, name),
+        limitBytes: reading?.limitBytes ?? null,
+        usedBytes: reading?.usedBytes ?? null,
+        problem: fault,
+      }));
   } catch (error) {
     if (!(error instanceof DriverError)) throw error;
     return [];
@@ -105,19 +131,14 @@ async function zeroSeparated(path: string): Promise<string[] | null> {
   return text === null ? null : text.split("\0").filter((word) => word !== "");
 }
 
-/** Tries it: permissions do not tell of a full disk or a read-only mount. */
+/** Nothing is written to find it out: permissions, a read-only mount, and whether there is room. */
 async function writeProblem(folder: string): Promise<string | null> {
-  const path = join(folder, `.fulcrum-doctor-${process.pid}`);
   try {
-    const file = await open(path, "wx", 0o600);
-    try {
-      await file.writeFile("fulcrum");
-      await file.sync();
-    } finally {
-      await file.close();
-      await rm(path, { force: true });
-    }
-    return null;
+    if (!(await stat(folder)).isDirectory()) return "is not a folder";
+    await access(folder, constants.W_OK | constants.X_OK);
+    const { bavail, files, ffree } = await statfs(folder);
+    if (bavail === 0) return "the disk is full";
+    return files > 0 && ffree === 0 ? "the disk has no room for another file" : null;
   } catch (error) {
     return (error as Error).message;
   }

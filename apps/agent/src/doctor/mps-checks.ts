@@ -1,7 +1,7 @@
 /** What the doctor says of MPS. A rule over the facts (actuation.md §2.2, §2.3). */
 import type { DoctorFacts, MpsFacts } from "./doctor-facts.js";
 import type { Check } from "./doctor-report.js";
-import { isOfAnotherUser } from "./drivers.js";
+import { INSTALL_MPS, INSTALL_NVIDIA, isOfAnotherUser } from "./drivers.js";
 
 /** sun_path holds 108 bytes with its final zero; the daemon binds `<pipe directory>/control`. */
 const MAX_PIPE_BYTES = 107 - "/control".length;
@@ -10,7 +10,12 @@ export function checkMps(facts: DoctorFacts, needed: boolean): Check[] {
   const { mps, gpus } = facts;
   if (gpus.gpus.length === 0 && mps.tool === null) {
     return [
-      { id: "mps", status: needed ? "fail" : "skip", says: "no NVIDIA GPU and no MPS tool", fix: null },
+      {
+        id: "mps",
+        status: needed ? "fail" : "skip",
+        says: "no NVIDIA GPU and no MPS tool",
+        fix: needed ? INSTALL_NVIDIA : null,
+      },
     ];
   }
   return [
@@ -28,7 +33,7 @@ function checkDaemon(mps: MpsFacts, needed: boolean): Check {
   const start = `CUDA_MPS_PIPE_DIRECTORY=${pipeDirectory} nvidia-cuda-mps-control -d`;
   if (mps.tool === null) {
     const says = "nvidia-cuda-mps-control is not on the PATH: it comes with the driver's compute utilities";
-    return { id, status, says, fix: "apt-get install nvidia-compute-utils-<driver branch>" };
+    return { id, status, says, fix: INSTALL_MPS };
   }
   if (answer.kind === "problem") {
     const elsewhere = mps.daemons.find((daemon) => daemon.pipeDirectory !== pipeDirectory);

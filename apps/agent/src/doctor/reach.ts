@@ -1,12 +1,11 @@
 /** Whether the controller and the engines answer. Nothing here throws. */
 import { agentRoutes } from "@fulcrum/contracts/agent-routes.js";
+import { systemClock } from "../clock.js";
 import { type AgentConfig, ConfigError, readKey } from "../config.js";
 import { withDeadline } from "../deadline.js";
+import { createReader } from "../reader/create-reader.js";
 import { ReadError } from "../reader/engine-reader.js";
-import { fetchText } from "../reader/fetch-text.js";
 import type { ControllerFacts, EngineFacts } from "./doctor-facts.js";
-
-const MAX_PAGE_BYTES = 10_000_000;
 
 export async function controllerFacts(
   config: AgentConfig,
@@ -53,25 +52,30 @@ function clockAhead({ headers }: Response): number | null {
   return ahead >= 0 && ahead < 1_000 ? 0 : ahead;
 }
 
-/** Every metrics page of every instance, at once. */
+/** One scrape of every instance, by the reader that the agent would use. */
 export function engineFacts({ instances }: AgentConfig): Promise<EngineFacts[]> {
   return Promise.all(
-    instances.map(async ({ instance, driver, reader }) => {
+    instances.map(async (config) => {
+      const { instance, driver, reader } = config;
       const urls = [...(reader.url === undefined ? [] : [reader.url]), ...(reader.urls ?? [])];
-      const pages = await Promise.all(urls.map((url) => pageFacts(url, reader.timeoutMs)));
-      return { instance, driver: driver.type, pages };
+      const quota = "quota" in driver && driver.quota ? driver.quota.type : null;
+      const known = { instance, driver: driver.type, quota, reader: reader.type, urls };
+      return { ...known, ...(await readingFacts(config)) };
     }),
   );
 }
 
-async function pageFacts(url: string, timeoutMs: number): Promise<EngineFacts["pages"][number]> {
-  const { signal } = new AbortController();
+async function readingFacts(
+  config: AgentConfig["instances"][number],
+): Promise<Pick<EngineFacts, "series" | "problem" | "notes">> {
   try {
-    const { text } = await fetchText({ url, timeoutMs, maxBytes: MAX_PAGE_BYTES, signal });
-    const samples = text.split("\n").filter((line) => /^[A-Za-z_:]\S*(\{.*\})?\s+\S+/.test(line)).length;
-    return { url, samples, problem: null };
+    const { series, notes = [] } = await createReader(config, systemClock).scrape(
+      new AbortController().signal,
+    );
+    return { series: series.size, problem: null, notes };
   } catch (error) {
     if (!(error instanceof ReadError)) throw error;
-    return { url, samples: null, problem: error.message };
+    const { code, message } = error;
+    return { series: null, problem: { code, message }, notes: [] };
   }
 }

@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -18,6 +18,8 @@ let controller: Server;
 /** What the controller answers to the key. */
 let controllerStatus: number;
 let controllerDate: Date | null;
+/** What else it serves, by path: status and text. */
+let pages: Map<string, [number, string]>;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "fulcrum-doctor-"));
@@ -28,7 +30,10 @@ beforeEach(async () => {
   engine = await FakeEngine.start(join(folder, "engine.sock"));
   controllerStatus = 404;
   controllerDate = null;
-  controller = createServer((_request, response) => {
+  pages = new Map();
+  controller = createServer((request, response) => {
+    const [status, text] = pages.get(request.url ?? "") ?? [];
+    if (status !== undefined) return response.writeHead(status).end(text);
     if (controllerDate) response.setHeader("date", controllerDate.toUTCString());
     response.writeHead(controllerStatus, { "content-type": "application/problem+json" }).end("{}");
   });
@@ -178,7 +183,7 @@ describe("the doctor", () => {
       "a file is where the state folder should be",
       () => writeFile(join(folder, "state"), ""),
       "state-folder",
-      /EEXIST|ENOTDIR/,
+      /is not a folder/,
     ],
     [
       "shared memory is not there",
@@ -194,6 +199,134 @@ describe("the doctor", () => {
     expect(report.usable).toBe(false);
     expect(report.fixes[0]?.check).toBe(id);
     expect(report.fixes[0]?.command).not.toBe("");
+  });
+
+  const page = (text: string, status = 200): string => {
+    pages.set("/metrics", [status, text]);
+    const { port } = controller.address() as AddressInfo;
+    return `http://127.0.0.1:${port}/metrics`;
+  };
+  const instanceOf = (over: Readonly<Record<string, unknown>>) => ({
+    instances: [
+      {
+        instance: "chat-0",
+        pool: "chat",
+        ranks: [0],
+        rankCount: 1,
+        reader: { type: "sglang", url: engine.metricsUrl, timeoutMs: 2_000 },
+        driver: { type: "engine-sim", socket: engine.socketPath },
+        ...over,
+      },
+    ],
+  });
+
+  test("reads a page as the agent would: another program's is none of vLLM", async () => {
+    const url = page("node_cpu_seconds_total 5\n");
+    const report = await doctor(await configured(instanceOf({ reader: { type: "vllm", url } })));
+    expect(check(report, "engine chat-0")).toMatchObject({
+      status: "fail",
+      says: expect.stringContaining("vllm:num_requests_running is not exposed: is this a vLLM server?"),
+      fix: expect.stringContaining("set reader.type to the engine"),
+    });
+  });
+
+  test("tells a gauge that had to be left out", async () => {
+    const url = page("vllm:num_requests_running 1\nvllm:num_requests_waiting -1\n");
+    const report = await doctor(await configured(instanceOf({ reader: { type: "vllm", url } })));
+    expect(check(report, "engine chat-0")).toMatchObject({
+      status: "warn",
+      says: expect.stringContaining("vllm:num_requests_waiting must be 0..2^53, got -1"),
+    });
+  });
+
+  const RESTART = { command: ["true"], healthUrl: "http://127.0.0.1:1/health" };
+  test.each<[string, () => Record<string, unknown>, RegExp, RegExp]>([
+    [
+      "a gateway that is not there",
+      () => ({ type: "admission-cap", url: "http://127.0.0.1:1/dead" }),
+      /127\.0\.0\.1:1\/dead.*ECONNREFUSED|127\.0\.0\.1:1\/dead/,
+      /docs\/engines\.md "The admission cap"/,
+    ],
+    [
+      "a hook that answers something else",
+      () => ({
+        type: "sglang-pdmux",
+        smCount: 132,
+        computeCapability: "9.0",
+        move: { kind: "hook", url: page("{}") },
+      }),
+      /bootId/,
+      /docs\/engines\.md "The hook/,
+    ],
+    [
+      "a segment that is not there",
+      () => ({ type: "kvcached", segment: "chat-0", folder: join(folder, "shm"), layers: 32 }),
+      /there is no kvcached segment .*chat-0/,
+      /KVCACHED_IPC_NAME=chat-0/,
+    ],
+    [
+      "an engine that moves by a restart and is not well",
+      () => ({ type: "semi-pd-static", envFile: join(folder, "a.env"), restart: RESTART }),
+      /127\.0\.0\.1:1\/health/,
+      /curl -sSi/,
+    ],
+  ])("finds %s, and says what to do", async (_what, driverOf, says, fix) => {
+    await aGpuNode();
+    await FakeMps.start(join(folder, "pipe"), { device: UUID });
+    const report = await doctor(await configured(instanceOf({ driver: driverOf() })));
+    expect(check(report, "driver chat-0")).toMatchObject({
+      status: "fail",
+      says: expect.stringMatching(says),
+      fix: expect.stringMatching(fix),
+    });
+  });
+
+  test("tells that a restart is not allowed, and a file that says no split", async () => {
+    const envFile = join(folder, "a.env");
+    const restart = { ...RESTART, healthUrl: page("") };
+    const path = await configured(instanceOf({ driver: { type: "semi-pd-static", envFile, restart } }));
+    expect(check(await doctor(path), "driver chat-0")).toMatchObject({
+      status: "warn",
+      fix: "set driver.restart.allowRestart: true",
+    });
+    await writeFile(envFile, "SEMI_PD_PREFILL_SM_PERCENTILE=x\n");
+    expect(check(await doctor(path), "driver chat-0")).toMatchObject({
+      status: "fail",
+      says: expect.stringContaining("SEMI_PD_PREFILL_SM_PERCENTILE must be a whole number"),
+    });
+  });
+
+  test("looks for kvcached where the configuration says, also where it is the quota of another driver", async () => {
+    const place = { segment: "chat-0", folder: join(folder, "elsewhere"), layers: 32 };
+    await mkdir(place.folder);
+    const bytes = Buffer.alloc(24);
+    bytes.writeBigInt64LE(8_589_934_592n, 0);
+    await writeFile(join(place.folder, "chat-0"), bytes);
+    const driven = await doctor(await configured(instanceOf({ driver: { type: "kvcached", ...place } })));
+    expect(check(driven, "driver chat-0")?.status).toBe("ok");
+    expect(driven.facts.segments).toMatchObject([{ name: join(place.folder, "chat-0"), problem: null }]);
+    const respawn = {
+      type: "mps-respawn",
+      command: ["worker"],
+      resident: { address: "unix:/run/r.sock" },
+      smCount: 132,
+      mps: { pipeDirectory: join(folder, "pipe") },
+      quota: { type: "kvcached", ...place },
+    };
+    const path = await configured(instanceOf({ driver: respawn }));
+    expect(check(await doctor(path), "quota chat-0")?.status).toBe("ok");
+    await rm(join(place.folder, "chat-0"));
+    expect(check(await doctor(path), "quota chat-0")?.status).toBe("fail");
+  });
+
+  test("changes nothing: it makes no state folder, and leaves every folder as it was", async () => {
+    const path = await configured();
+    const before = [await stat(folder), await stat(join(folder, "shm"))].map(({ mtimeMs }) => mtimeMs);
+    const report = await doctor(path);
+    expect(check(report, "state-folder")?.status).toBe("ok");
+    expect(await readdir(folder)).not.toContain("state");
+    const after = [await stat(folder), await stat(join(folder, "shm"))].map(({ mtimeMs }) => mtimeMs);
+    expect(after).toEqual(before);
   });
 
   test("tells a configuration that is not valid, and looks at the node all the same", async () => {

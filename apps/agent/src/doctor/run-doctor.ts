@@ -18,6 +18,7 @@ import {
   sharedMemoryFacts,
   stateDirFacts,
 } from "./local-facts.js";
+import { kvcachedPlaces, partFacts } from "./part-facts.js";
 import { controllerFacts, engineFacts } from "./reach.js";
 
 export interface DoctorOptions {
@@ -36,14 +37,15 @@ const DEFAULT_PIPE_DIRECTORY = "/tmp/nvidia-mps";
 export async function runDoctor(options: DoctorOptions): Promise<DoctorReport> {
   const { configPath, env, processTable = "/proc", sharedMemory = "/dev/shm" } = options;
   const { config, problem } = readConfig(configPath);
-  const [gpus, mps, shm, stateDir, controller, engines, segments, kfd] = await Promise.all([
+  const [gpus, mps, shm, stateDir, controller, engines, parts, segments, kfd] = await Promise.all([
     discoverGpus({ nvmlLibrary: config?.gpuWatch.nvmlLibrary, env, timeoutMs: TOOL_TIMEOUT_MS }),
     mpsFacts(config, env, processTable),
     sharedMemoryFacts(sharedMemory),
     config && stateDirFacts(config.stateDir),
     config && controllerFacts(config, env["FULCRUM_AGENT_KEY"]),
     config ? engineFacts(config) : [],
-    segmentFacts(sharedMemory),
+    config ? partFacts(config) : [],
+    segmentFacts(sharedMemory, config ? kvcachedPlaces(config) : []),
     exists("/dev/kfd"),
   ]);
   const facts: DoctorFacts = {
@@ -56,6 +58,7 @@ export async function runDoctor(options: DoctorOptions): Promise<DoctorReport> {
     stateDir,
     controller,
     engines,
+    parts,
     segments,
   };
   const drivers = judgeDrivers(facts);

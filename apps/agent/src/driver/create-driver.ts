@@ -75,7 +75,6 @@ function respawnDriver(
     limits: { minSmPct, maxSmPct: 100, maxSumPct, granularityPct, ...kv },
     hardware,
     live: config.switching === "overlapped",
-    mps,
     quota: quotaPort,
   });
   return quota === undefined || quota.type === "kv-pool"
@@ -87,7 +86,7 @@ function supervisorOptions(
   config: MpsRespawnConfig | RocmCuMaskConfig,
   folder: string,
 ): Omit<SupervisorOptions, "instance" | "ranks" | "hardware" | "mps" | "quota" | "residents" | "log"> {
-  const { command, cwd, env, resident, standby, keepWarmMs, leadIterations, switching, deadlines } = config;
+  const { command, cwd, env, resident, standby, keepWarmMs, switching, deadlines } = config;
   const { handOverMs, ...limits } = deadlines;
   const { prefillSmPct, decodeSmPct } = config;
   return {
@@ -101,7 +100,6 @@ function supervisorOptions(
     standby,
     keepWarmMs,
     handOverMs,
-    leadIterations,
     switching,
     limits,
   };

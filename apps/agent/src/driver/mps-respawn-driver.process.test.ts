@@ -1,40 +1,13 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { KvPool } from "@fulcrum/kv-pool/pool.js";
 import { afterEach, describe, expect, test } from "vitest";
-import { FakeMps, installMpsControl } from "../testing/vendor/fake-mps.js";
-import { WorkerSite, siteConfig } from "../testing/worker-site.js";
+import { FakeMps } from "../testing/vendor/fake-mps.js";
+import { type WorkerSite, WorkerSites, makeSiteFolder, steady } from "../testing/worker-site.js";
 
-const WORKER_HOST = fileURLToPath(new URL("../../dist/testing/worker-host.js", import.meta.url));
-const sites: WorkerSite[] = [];
-afterEach(async () => {
-  // All agents first: one that still lives would start anew what is ended.
-  for (const site of sites) site.abandon();
-  for (const site of sites.splice(0)) await site.end();
-});
-
-async function makeFolder(): Promise<string> {
-  const folder = mkdtempSync(join(tmpdir(), "fulcrum-workers-"));
-  await FakeMps.start(join(folder, "mps"));
-  await installMpsControl(folder);
-  return folder;
-}
-
-async function start(
-  ranks: readonly number[] = [0],
-  change: ConstructorParameters<typeof WorkerSite>[2] = {},
-): Promise<WorkerSite> {
-  const site = new WorkerSite(await makeFolder(), ranks, change);
-  sites.push(site);
-  return site;
-}
-
-const steady = (generation: number) => (state: { generation: number; phase: string }) =>
-  state.generation === generation && state.phase === "steady";
+const sites = new WorkerSites();
+const start = (...of: Parameters<typeof sites.start>): Promise<WorkerSite> => sites.start(...of);
+afterEach(() => sites.end());
 
 describe("mps-respawn", () => {
   test("starts workers at the start-up split and reads back what they see", async () => {
@@ -109,11 +82,10 @@ describe("mps-respawn", () => {
 
 describe("the KV quota in the block pool", () => {
   test("changes alone, without replacing a worker, and is read back", async () => {
-    const folder = await makeFolder();
+    const folder = await makeSiteFolder();
     const path = join(folder, "pool");
     const pool = KvPool.create(path, { blocks: 1_000, tokensPerBlock: 16, bytesPerBlock: 0 });
-    const site = new WorkerSite(folder, [0], { quota: { type: "kv-pool", path } });
-    sites.push(site);
+    const site = sites.open(folder, [0], { quota: { type: "kv-pool", path } });
     await site.until(steady(0));
     const workers = [...site.workers("prefill"), ...site.workers("decode")];
     const { driver } = site;
@@ -179,43 +151,6 @@ describe("what may go wrong while it prepares", () => {
   });
 });
 
-describe("the resident", () => {
-  const resident = (folder: string) => ({
-    ...siteConfig(folder).resident,
-    // Makes its path and lives until it is killed.
-    command: [
-      process.execPath,
-      "-e",
-      `require("fs").writeFileSync("${folder}/up","");setInterval(()=>0,1e6)`,
-    ],
-    readyPath: join(folder, "up"),
-  });
-  const pidOf = (site: WorkerSite): number =>
-    (JSON.parse(readFileSync(join(site.workersDir, "chat-resident-0.json"), "utf8")) as { pid: number }).pid;
-
-  test("is started before the workers; when it dies all begin anew, at the allocation that was committed", async () => {
-    const folder = await makeFolder();
-    const site = new WorkerSite(folder, [0], { resident: resident(folder) });
-    sites.push(site);
-    await site.switched(1, 60, 30);
-    const { bootId } = await site.driver.observe();
-    const [workers, before] = [[...site.workers("prefill"), ...site.workers("decode")], pidOf(site)];
-    process.kill(before, "SIGKILL");
-    const state = await site.until(
-      (now) => now.bootId !== bootId && steady(1)(now) && pidOf(site) !== before,
-    );
-    await site.until(
-      () =>
-        !workers.some(({ id }) =>
-          [...site.workers("prefill"), ...site.workers("decode")].some((w) => w.id === id),
-        ),
-    );
-    expect(state.asked.split).toEqual({ prefillSmPct: 60, decodeSmPct: 30 });
-    expect((await site.holder("decode")).smPct).toBe(30);
-    process.kill(pidOf(site), "SIGKILL");
-  });
-});
-
 describe("what may go wrong while it switches", () => {
   test.each([
     ["the new worker dies when it is armed", { die: "armed" }],
@@ -243,8 +178,7 @@ describe("what may go wrong while it switches", () => {
   ] as const)(
     "an old worker that %s while it hands over: the new one takes the turn",
     async (_what, fault) => {
-      const site = new WorkerSite(await makeFolder());
-      sites.push(site);
+      const site = await start();
       site.faults({ "decode 0": fault });
       await site.until(steady(0));
       await site.switched(1, 60, 30);
@@ -268,35 +202,20 @@ describe("what may go wrong while it switches", () => {
     await site.until(steady(0));
     await site.driver.commit(await site.prepared(1, 50, 30));
     site.abandon();
-    const next = new WorkerSite(site.folder);
-    sites.push(next);
+    const next = sites.open(site.folder);
     await next.until(steady(1));
     await next.until(() => next.workers("decode").length === 1 && next.workers("prefill").length === 1);
     expect(next.workers("prefill")[0]).toMatchObject({ smPct: 50 });
   });
 
-  test("an agent that is killed in the middle of it: its workers live, and the next agent finishes", async () => {
-    const folder = await makeFolder();
-    const host = spawn(process.execPath, [WORKER_HOST, folder], { stdio: ["ignore", "pipe", "inherit"] });
-    await once(host.stdout, "data");
-    host.kill("SIGKILL");
-    await once(host, "exit");
-    const site = new WorkerSite(folder);
-    sites.push(site);
-    await site.until(steady(1));
-    expect((await site.holder("prefill")).smPct).toBe(50);
-    expect((await site.holder("decode")).smPct).toBe(30);
-    expect(site.turn("decode").turn).toBe(2);
-  });
-
   test("an agent that begins anew without its journal learns from the workers what they run", async () => {
     const site = await start();
+    await site.until(steady(0));
     await site.switched(3, 50, 30);
     const workers = [await site.holder("prefill"), await site.holder("decode")];
     site.abandon();
     rmSync(join(site.workersDir, "chat-supervisor.json"));
-    const next = new WorkerSite(site.folder);
-    sites.push(next);
+    const next = sites.open(site.folder);
     const state = await next.until(steady(3));
     expect(state.asked.split).toEqual({ prefillSmPct: 50, decodeSmPct: 30 });
     expect([await next.holder("prefill"), await next.holder("decode")]).toEqual(workers);
@@ -305,9 +224,8 @@ describe("what may go wrong while it switches", () => {
   test("a second agent is refused, and the first is not disturbed", async () => {
     const site = await start();
     await site.until(steady(0));
-    const second = new WorkerSite(site.folder);
+    const second = sites.open(site.folder);
     await expect(second.driver.observe()).rejects.toMatchObject({ code: "rank_claimed", retryable: true });
-    second.abandon();
     await site.switched(1, 60, 30);
   });
 });

@@ -6,7 +6,6 @@
 import type { WorkerRole } from "@fulcrum/contracts/worker-protocol.js";
 import type { Allocation, GeneratedAllocation, Limits } from "@fulcrum/core/nouns.js";
 import { boundedErrorText } from "../workers/error-text.js";
-import type { MpsPort } from "../workers/mps-port.js";
 import type { QuotaPort } from "../workers/quota-port.js";
 import { type Hardware, bestCohort, isWarm } from "../workers/role-view.js";
 import { ROLES, type Supervisor } from "../workers/supervisor.js";
@@ -25,7 +24,6 @@ import { judge, quantise } from "./quantise.js";
 const STATUS_MS = 500;
 /** Between the end of one worker and the first iteration of the next, what was read last still counts. */
 const GAP_MS = 5_000;
-const MPS_LOOK_MS = 5_000;
 
 export interface RespawnDriverOptions {
   readonly name: "mps-respawn" | "rocm-cu-mask";
@@ -34,7 +32,6 @@ export interface RespawnDriverOptions {
   readonly hardware: Hardware;
   /** False: the old workers stop first. */
   readonly live: boolean;
-  readonly mps: MpsPort | null;
   readonly quota: QuotaPort | null;
 }
 
@@ -43,8 +40,6 @@ export class RespawnDriver implements PartitionDriver {
   private readonly lastRead = new Map<WorkerRole, { readonly smPct: number; readonly atMs: number }>();
   private preparedMs: number | null = null;
   private preparing: { readonly generation: number; readonly sinceMs: number } | null = null;
-  private mpsTrouble: DriverError | null = null;
-  private mpsLookedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: RespawnDriverOptions) {}
 
@@ -59,8 +54,8 @@ export class RespawnDriver implements PartitionDriver {
   async observe(): Promise<ActualState> {
     await this.open();
     const { supervisor, quota } = this.options;
-    void this.lookAtMps();
-    const isPrepared = supervisor.prepared;
+    const { armed } = supervisor;
+    const isPrepared = armed || supervisor.prepared;
     // Fresh numbers are worth a round trip when ranks are about to agree on one.
     if (isPrepared) await supervisor.refreshIterations(STATUS_MS);
     const { bootId, committed, pending, failure } = supervisor.journal.state;
@@ -73,10 +68,13 @@ export class RespawnDriver implements PartitionDriver {
     return {
       bootId,
       generation: committed.generation,
-      phase: pending === null ? "steady" : pending.step,
+      phase: pending === null ? "steady" : armed ? "preparing" : pending.step,
       delivered: { split, kvQuotaPct },
       asked: committed.asked,
-      prepared: pending?.step === "preparing" ? { generation: pending.generation, ready: isPrepared } : null,
+      prepared:
+        pending && (armed || pending.step === "preparing")
+          ? { generation: pending.generation, ready: isPrepared }
+          : null,
       iterations: this.iterations(),
       failure: failure && { ...failure, retryable: true },
       conditions: this.conditions(),
@@ -93,10 +91,10 @@ export class RespawnDriver implements PartitionDriver {
     const { committed, pending } = supervisor.journal.state;
     refuseStale(plan, Math.max(committed.generation, pending?.generation ?? 0));
     if (plan.generation !== committed.generation && plan.generation !== pending?.generation) {
-      if (pending?.step === "switching") {
+      if (pending?.step === "switching" && !supervisor.armed) {
         throw new DriverError("not_ready", `generation ${pending.generation} is still switching`, true);
       }
-      await this.refuseWithoutMps(plan.asked);
+      await supervisor.mps?.refuse(this.workersToStart(plan.asked));
       this.preparing = { generation: plan.generation, sinceMs: performance.now() };
       supervisor.prepare(plan.generation, plan.asked);
     }
@@ -109,7 +107,11 @@ export class RespawnDriver implements PartitionDriver {
     const { committed, pending, failure } = supervisor.journal.state;
     refuseStale(plan, Math.max(committed.generation, pending?.generation ?? 0));
     if (plan.generation === committed.generation) return this.observe();
-    if (pending?.generation === plan.generation && pending.step === "switching") return this.observe();
+    if (pending?.generation === plan.generation && pending.step === "switching") {
+      // Armed for other iterations: ready again when nobody waits for those any more.
+      if (!isSame(pending.at, switchAt) && supervisor.armed) supervisor.disarm();
+      else return this.observe();
+    }
     if (pending === null && failure?.generation === plan.generation) {
       throw new DriverError(failure.code, failure.message, true);
     }
@@ -139,9 +141,10 @@ export class RespawnDriver implements PartitionDriver {
 
   async rollback(generation: number): Promise<void> {
     await this.open();
-    const { pending } = this.options.supervisor.journal.state;
-    if (pending?.generation === generation && pending.step === "preparing")
-      this.options.supervisor.rollback();
+    const { supervisor } = this.options;
+    const { pending } = supervisor.journal.state;
+    if (pending?.generation !== generation) return;
+    if (pending.step === "preparing" || supervisor.armed) supervisor.rollback();
   }
 
   /** The workers go on. */
@@ -199,22 +202,6 @@ export class RespawnDriver implements PartitionDriver {
     }
   }
 
-  private async refuseWithoutMps(asked: Allocation): Promise<void> {
-    const { mps } = this.options;
-    if (mps === null) return;
-    this.mpsTrouble = await troubleOf(mps);
-    if (this.mpsTrouble) throw this.mpsTrouble;
-    const more = this.workersToStart(asked);
-    if (more === 0) return;
-    const clients = await mps.clientCount().catch((error: unknown) => {
-      throw missing(error);
-    });
-    if (clients + more > mps.clientLimit) {
-      const message = `${clients} clients of ${mps.clientLimit} are connected to the MPS server, ${more} more are needed`;
-      throw new DriverError("mps_client_limit", message, true);
-    }
-  }
-
   private workersToStart({ split }: Allocation): number {
     const { supervisor } = this.options;
     return ROLES.map((role) => {
@@ -225,23 +212,16 @@ export class RespawnDriver implements PartitionDriver {
     }).reduce((sum, count) => sum + count, 0);
   }
 
-  private async lookAtMps(): Promise<void> {
-    const { mps } = this.options;
-    const now = performance.now();
-    if (mps === null || now - this.mpsLookedAtMs < MPS_LOOK_MS) return;
-    this.mpsLookedAtMs = now;
-    this.mpsTrouble = await troubleOf(mps);
-  }
-
   private conditions(): readonly string[] {
     const { supervisor } = this.options;
     const { gpuSuspect } = supervisor.journal.state;
+    const trouble = supervisor.mps?.trouble;
     const isShort = ROLES.some((role) => {
       const { runs, pending } = supervisor.view(role);
       return pending === null && supervisor.holders(role).some(({ smPct }) => smPct !== runs.smPct);
     });
     return [
-      ...(this.mpsTrouble ? [this.mpsTrouble.code === "mps_fault" ? "MpsFault" : "MpsMissing"] : []),
+      ...(trouble ? [trouble.code === "mps_fault" ? "MpsFault" : "MpsMissing"] : []),
       ...(gpuSuspect ? ["GpuSuspect"] : []),
       ...(isShort ? ["WorkerLost"] : []),
       ...(supervisor.journal.unwritable ? ["WorkerJournalUnwritable"] : []),
@@ -254,21 +234,6 @@ function refuseStale(plan: Plan, newest: number): void {
   throw new DriverError("stale_generation", `generation ${plan.generation} is below ${newest}`, false);
 }
 
-async function troubleOf(mps: MpsPort): Promise<DriverError | null> {
-  try {
-    // MISSING: the daemon answers, and starts a server with its first client.
-    if ((await mps.status()) !== "FAULT") return null;
-    return new DriverError(
-      "mps_fault",
-      "the MPS server is in FAULT: it takes no client until all have ended",
-      true,
-    );
-  } catch (error) {
-    return missing(error);
-  }
-}
-
-function missing(error: unknown): DriverError {
-  const code = (error as { code?: unknown }).code === "fault" ? "mps_fault" : "mps_missing";
-  return new DriverError(code, `no MPS daemon answers: ${boundedErrorText(error)}`, true);
+function isSame(a: SwitchAt | null, b: SwitchAt | null): boolean {
+  return a?.prefill === b?.prefill && a?.decode === b?.decode;
 }

@@ -1,5 +1,5 @@
 /** Vendor tools as processes: bounded in time and in output, and never left behind. */
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, isAbsolute, join } from "node:path";
 
@@ -33,12 +33,13 @@ export class ToolError extends Error {
   }
 }
 
-/** Runs a tool to its end. Of one that is too slow or too loud only the process started here is killed. @throws ToolError */
+/** Runs a tool to its end; one that is too slow or too loud is killed with all that it started. @throws ToolError */
 export function runTool(call: ToolCall): Promise<ToolAnswer> {
   const { file, args, env, timeoutMs } = call;
   const words = [file, ...args].join(" ");
   return new Promise((resolve, reject) => {
-    const child = spawn(file, args, { env, stdio: ["pipe", "pipe", "pipe"] });
+    // A process group of its own: a wrapper's children must not outlive it.
+    const child = spawn(file, args, { env, stdio: ["pipe", "pipe", "pipe"], detached: true });
     const output = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
     let bytes = 0;
     const end = (settle: () => void): void => {
@@ -48,7 +49,7 @@ export function runTool(call: ToolCall): Promise<ToolAnswer> {
       settle();
     };
     const giveUp = (error: ToolError): void => {
-      child.kill("SIGKILL");
+      killGroup(child);
       end(() => reject(error));
     };
     const timer = setTimeout(
@@ -72,6 +73,15 @@ export function runTool(call: ToolCall): Promise<ToolAnswer> {
     child.stdin.on("error", () => undefined);
     child.stdin.end(call.stdin ?? "");
   });
+}
+
+function killGroup(child: ChildProcess): void {
+  // Gone already, or never started: nothing to kill.
+  try {
+    if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+  } catch {
+    child.kill("SIGKILL");
+  }
 }
 
 /** The file that a command name stands for; null when there is none that may be run. */

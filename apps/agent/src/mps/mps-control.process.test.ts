@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile, appendFile } from "node:fs/promises";
+import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
@@ -38,6 +38,22 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
     throw error;
   }
   return "none";
+}
+
+/** v2 with two servers of two users, of which the second is in FAULT. */
+function twoServers(asked: string): string {
+  return `#!/bin/sh
+[ $# -gt 0 ] && exit 1
+read -r command
+case "$command" in
+  get_default*) echo 100.0 ;;
+  get_server_list) printf '4242\\n5555\\n' ;;
+  "get_server_status 5555") echo FAULT ;;
+  get_server_status*) echo ACTIVE ;;
+  ps) printf 'PID ID SERVER DEVICE NAMESPACE COMMAND\\n123 0 4242 GPU-a 1 a\\n777 0 5555 GPU-a 1 b\\n' ;;
+  terminate_client*) echo "$command" >> '${asked}'; echo 0 ;;
+esac
+`;
 }
 
 function isAlive(pid: number): boolean {
@@ -136,6 +152,29 @@ describe("the MPS daemon", () => {
     await mps.connect(1);
     await mps.setMode("silent");
     expect(await codeOf(control({ protocol: 2 }).defaultActiveThreadPct())).toBe("bad_answer");
+  });
+
+  test("that says nothing to either version is no daemon in good order", async () => {
+    const mute = join(folder, "mute");
+    await writeFile(mute, "#!/bin/sh\nexit 0\n", { mode: 0o755 });
+    expect(await codeOf(control({ tool: mute }).status())).toBe("bad_answer");
+  });
+
+  test("with several servers (v2) is as bad as the worst; a client is ended at its own server", async () => {
+    const asked = join(folder, "asked");
+    const two = join(folder, "two");
+    await writeFile(two, twoServers(asked), { mode: 0o755 });
+    const client = control({ tool: two });
+    expect(await client.protocol()).toBe(2);
+    expect(await client.status()).toBe("FAULT");
+    expect(await client.serverPid()).toBe(5_555);
+    expect((await client.clients()).map(({ pid, server }) => [pid, server])).toEqual([
+      [123, "4242"],
+      [777, "5555"],
+    ]);
+    await client.terminateClient(777);
+    await client.terminateClient(123);
+    expect(await readFile(asked, "utf8")).toBe("terminate_client 5555 777\nterminate_client 4242 123\n");
   });
 
   test("a tool that is not installed is an ordinary answer", async () => {

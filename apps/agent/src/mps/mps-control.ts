@@ -42,6 +42,8 @@ const MAX_WAITING = 64;
 const NO_DAEMON = /cannot (find|connect to) MPS control daemon|failed to connect/i;
 const FAULTED = /\bFAULT\b|MPS_SERVER_NOT_READY|error 807/i;
 
+const WORST_FIRST: readonly ServerStatus[] = ["FAULT", "MISSING", "INITIALIZING", "ACTIVE"];
+
 /** Every call throws MpsError; `no_daemon` and `missing_binary` are ordinary answers on a node without MPS. */
 export class MpsControl implements MpsPort {
   readonly clientLimit: number;
@@ -58,29 +60,28 @@ export class MpsControl implements MpsPort {
     return this.known;
   }
 
-  /** PID of the server; null while there is none, as the daemon starts one with its first client. */
+  /** PID of the server, of several the one that is worst off; null while the daemon has started none. */
   async serverPid(): Promise<number | null> {
     if ((await this.protocol()) === 3) return (await this.server3())?.pid ?? null;
-    return pidsOf(await this.ask2("get_server_list"))[0] ?? null;
+    return (await this.worstServer2())?.pid ?? null;
   }
 
-  /** `MISSING`: the daemon answers, and no server runs yet. */
+  /** `MISSING`: the daemon answers, and no server runs yet. Of several servers (v2) the worst. */
   async status(): Promise<ServerStatus> {
     if ((await this.protocol()) === 3) return (await this.server3())?.status ?? "MISSING";
-    const pid = await this.serverPid();
-    return pid === null ? "MISSING" : statusOf(await this.ask2(`get_server_status ${pid}`));
+    return (await this.worstServer2())?.status ?? "MISSING";
   }
 
-  /** Client contexts of the server: one process may have several, and each counts towards the limit. */
+  /** Client contexts of all servers (v2), or of ours (v3): one process may have several, and each counts. */
   async clients(): Promise<readonly MpsClient[]> {
     if ((await this.protocol()) === 3) {
       const server = await this.server3();
       if (server === null) return [];
       return clientsOfCsv(await this.ask3(["client", "list", `--server=${server.name}`, "--format=csv"]));
     }
-    const pid = await this.serverPid();
-    if (pid === null) return [];
-    return clientsOfPs(await this.ask2("ps")).filter(({ server }) => server === String(pid));
+    const servers = new Set((await this.serverPids2()).map(String));
+    if (servers.size === 0) return [];
+    return clientsOfPs(await this.ask2("ps")).filter(({ server }) => servers.has(server));
   }
 
   /** Contexts by device, as the tool names devices. */
@@ -106,15 +107,15 @@ export class MpsControl implements MpsPort {
    * is the daemon's view of it. A client that is gone already is no error.
    */
   async terminateClient(clientPid: number): Promise<void> {
-    if (!(await this.clients()).some(({ pid }) => pid === clientPid)) return;
+    const client = (await this.clients()).find(({ pid }) => pid === clientPid);
+    if (!client) return;
     if ((await this.protocol()) === 3) {
       await this.ask3(["client", "terminate", String(clientPid)]);
       return;
     }
-    const server = await this.serverPid();
-    if (server === null) return;
-    const text = await this.ask2(`terminate_client ${server} ${clientPid}`);
-    if (text.trim() !== "0") throw unexpected(`terminate_client ${server} ${clientPid} to print 0`, text);
+    const command = `terminate_client ${client.server} ${clientPid}`;
+    const text = await this.ask2(command);
+    if (text.trim() !== "0") throw unexpected(`${command} to print 0`, text);
   }
 
   /** Cap of clients that bring none of their own, percent of the GPU: v2 of the daemon, v3 of the default namespace. */
@@ -128,7 +129,10 @@ export class MpsControl implements MpsPort {
     );
   }
 
-  /** A v2 tool may refuse the words of v3 or ignore them, so that silence says nothing: then v2 is asked. */
+  /**
+   * A v2 tool may refuse the words of v3 or ignore them, so that silence says nothing: then v2 is asked. v3 without a
+   * server prints the header of its list, or refuses the words of v2; one that says nothing to both is neither.
+   */
   private async probe(): Promise<MpsProtocol> {
     const list = await this.run(["server", "list", "--format=csv"], "");
     refuseMissingDaemon(list);
@@ -137,8 +141,24 @@ export class MpsControl implements MpsPort {
     const percentage = await this.run([], "get_default_active_thread_percentage\n");
     refuseMissingDaemon(percentage);
     if (percentage.exitCode === 0 && parses(percentageOf, percentage.stdout)) return 2;
-    if (isList) return 3;
-    throw unexpected("an answer of version 2 or 3", `${percentage.stdout}${percentage.stderr}`);
+    const said = `${percentage.stdout}${percentage.stderr}`;
+    if (isList && said.trim() !== "") return 3;
+    throw unexpected("an answer of version 2 or 3", said);
+  }
+
+  private async serverPids2(): Promise<readonly number[]> {
+    return pidsOf(await this.ask2("get_server_list"));
+  }
+
+  private async worstServer2(): Promise<{ readonly pid: number; readonly status: ServerStatus } | null> {
+    let worst: { readonly pid: number; readonly status: ServerStatus } | null = null;
+    for (const pid of await this.serverPids2()) {
+      const status = statusOf(await this.ask2(`get_server_status ${pid}`));
+      if (worst === null || WORST_FIRST.indexOf(status) < WORST_FIRST.indexOf(worst.status)) {
+        worst = { pid, status };
+      }
+    }
+    return worst;
   }
 
   private async server3(): Promise<MpsServer | null> {

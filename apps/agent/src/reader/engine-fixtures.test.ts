@@ -27,8 +27,8 @@ interface Want {
 const VLLM_DP2: Want = {
   // 2 aborted requests are in the prompts' sum and in their number, not in what finished.
   counters: {
-    finished: 98,
-    aborted: 2,
+    finished: 97,
+    aborted: 3,
     promptTokens: 100_000,
     promptRequests: 100,
     outputTokens: 39_000,
@@ -221,6 +221,31 @@ describe("a page that is not right", () => {
     ],
   ])("%s: a failure with a name", (_what, engine, file, change, message) => {
     expect(() => snapshotOf(engine, [{ text: change(page(file).text) }], AT)).toThrow(message);
+  });
+
+  test.each([
+    ["is negative", "vllm:num_requests_running", "-1", { running: null }],
+    ["is not a number", "vllm:kv_cache_usage_perc", "NaN", { kvTotalTokens: null, kvUsedTokens: null }],
+    ["is without end", "vllm:num_requests_waiting", "+Inf", { waiting: null }],
+  ])("a gauge that %s costs itself only, and is told", (_what, name, value, gauges) => {
+    const { text } = page("vllm-dp2.prom");
+    const good = snapshotOf(VLLM, [{ text }], AT);
+    const line = new RegExp(`^(${name}\\{.*\\}) .*$`, "m");
+    const odd = snapshotOf(VLLM, [{ text: text.replace(line, `$1 ${value}`) }], AT);
+    expect(good.notes).toEqual([]);
+    expect(odd.notes).toEqual([`${name} must be 0..2^53, got ${value === "+Inf" ? "Infinity" : value}`]);
+    expect(odd.gauges).toEqual({ ...good.gauges, ...gauges });
+    expect(odd.counters).toEqual(good.counters);
+  });
+
+  test("a histogram's sum and what is counted stay strict", () => {
+    const { text } = page("vllm-dp2.prom");
+    for (const name of ["vllm:time_to_first_token_seconds_sum", "vllm:generation_tokens_total"]) {
+      const line = new RegExp(`^(${name}\\{.*\\}) .*$`, "m");
+      expect(() => snapshotOf(VLLM, [{ text: text.replace(line, "$1 -1") }], AT)).toThrow(
+        `${name} must be 0..2^53, got -1`,
+      );
+    }
   });
 
   test("an engine whose pool is not sized yet does not say how large it is", () => {

@@ -5,7 +5,7 @@ import { parseExposition } from "./exposition.js";
 import { type Labels, MetricSet } from "./metric-set.js";
 
 /** What a reader makes of the metrics; time and series are added to it. */
-export type Reading = Omit<Snapshot, "atMs" | "monotonicMs" | "series">;
+export type Reading = Omit<Snapshot, "atMs" | "monotonicMs" | "series" | "notes">;
 
 export interface EngineMetrics {
   readonly engine: EngineName;
@@ -36,7 +36,8 @@ export function snapshotOf(
   );
   const { modelLabel, isBreakdown } = of;
   const metrics = new MetricSet(expositions, { model, modelLabel, ...(isBreakdown && { isBreakdown }) });
-  return { ...at, ...of.read(metrics), series: metrics.series };
+  const reading = of.read(metrics);
+  return { ...at, ...reading, series: metrics.series, notes: metrics.notes };
 }
 
 /**

@@ -19,6 +19,8 @@ export interface Snapshot {
   readonly gauges: SnapshotGauges;
   /** Every cumulative series that went into the above, by page, name and labels. */
   readonly series: ReadonlyMap<string, Series>;
+  /** Gauges that were left out, and why; each is null above. */
+  readonly notes?: readonly string[];
 }
 
 /** An SLO on TPOT is about requests; a histogram of tokens counts a long answer as often as it has tokens. */

@@ -37,6 +37,8 @@ const all = (): boolean => true;
 export class MetricSet {
   /** Every counter and histogram count that was read. */
   readonly series = new Map<string, Series>();
+  /** By gauge, why it was left out. */
+  private readonly leftOut = new Map<string, string>();
 
   constructor(
     private readonly pages: readonly Exposition[],
@@ -66,25 +68,39 @@ export class MetricSet {
     return sum;
   }
 
-  /** The sum of a gauge; null when the engine does not expose it. @throws ReadError `malformed` */
-  gauge(names: Names): number | null {
-    const name = this.exposed(names);
-    const found = name === null ? [] : this.found(name, all);
-    if (name === null || found.length === 0) return null;
-    return found.reduce((sum, { value }) => sum + checked(name, value), 0);
+  /** What was left out and why; a page that is right has none. */
+  get notes(): readonly string[] {
+    return [...this.leftOut.values()];
   }
 
-  /** The label sets of a gauge one by one, for what is a share of something or says it in its labels. */
+  /**
+   * The sum of a gauge; null when the engine does not expose it, or not as a number of 0 or more: one gauge that is
+   * wrong must not cost the others, and `notes` says so. A sum without one of its parts would be wrong too.
+   */
+  gauge(names: Names): number | null {
+    const values = this.gauges(names);
+    return values.length === 0 ? null : values.reduce((sum, { value }) => sum + value, 0);
+  }
+
+  /** As `gauge`, for what nothing can be measured without. @throws ReadError `malformed` */
+  neededGauge(names: Names): number | null {
+    const value = this.gauge(names);
+    const why = this.leftOut.get(this.exposed(names) ?? "");
+    if (why !== undefined) throw new ReadError("malformed", why);
+    return value;
+  }
+
+  /** The label sets of a gauge one by one, for what is a share of something or says it in its labels; none as `gauge`. */
   gauges(
     names: Names,
   ): readonly { readonly page: number; readonly labels: Labels; readonly value: number }[] {
     const name = this.exposed(names);
     if (name === null) return [];
-    return this.found(name, all).map(({ page, labels, value }) => ({
-      page,
-      labels,
-      value: checked(name, value),
-    }));
+    const found = this.found(name, all);
+    const wrong = found.find(({ value }) => !isWithin(value));
+    if (!wrong) return found;
+    this.leftOut.set(name, outOfBounds(name, wrong.value));
+    return [];
   }
 
   /**
@@ -122,8 +138,9 @@ export class MetricSet {
         `${name} must have 1..${MAX_BUCKETS - 1} bounds above 0, got ${finite.length}`,
       );
     }
-    const sumS = this.gauge(`${name}_sum`);
-    if (sumS === null) throw new ReadError("missing_metric", `${name}_sum is not exposed`);
+    const sums = this.found(`${name}_sum`, all);
+    if (sums.length === 0) throw new ReadError("missing_metric", `${name}_sum is not exposed`);
+    const sumS = sums.reduce((sum, { value }) => sum + checked(`${name}_sum`, value), 0);
     return { boundsMs: finite, counts, sumMs: sumS * 1_000 };
   }
 
@@ -139,6 +156,8 @@ export class MetricSet {
   /** The missing gauge that every engine of a kind exposes: another program, or a model that is not served. */
   absent(name: string, engine: string): ReadError {
     const { model } = this.options;
+    const why = this.leftOut.get(name);
+    if (why !== undefined) return new ReadError("malformed", why);
     const others = this.modelsOf(name);
     return new ReadError(
       "missing_metric",
@@ -228,9 +247,17 @@ function boundOf(name: string, le: string): number {
 }
 
 function checked(name: string, value: number, most: number = Number.MAX_SAFE_INTEGER): number {
-  if (Number.isFinite(value) && value >= 0 && value <= most) return value;
+  if (isWithin(value, most)) return value;
+  throw new ReadError("malformed", outOfBounds(name, value, most));
+}
+
+function isWithin(value: number, most: number = Number.MAX_SAFE_INTEGER): boolean {
+  return Number.isFinite(value) && value >= 0 && value <= most;
+}
+
+function outOfBounds(name: string, value: number, most: number = Number.MAX_SAFE_INTEGER): string {
   const bound = most === Number.MAX_SAFE_INTEGER ? "2^53" : String(most);
-  throw new ReadError("malformed", `${name} must be 0..${bound}, got ${value}`);
+  return `${name} must be 0..${bound}, got ${value}`;
 }
 
 export function inMs(seconds: number | null): number | null {

@@ -94,6 +94,11 @@ fulcrum_sim:request_time_per_output_token_seconds_sum 0.03
       /^malformed: sglang:num_running_reqs must be 0..2\^53, got -1/,
     ],
     [
+      "a clock that is not a number",
+      "sglang:num_running_reqs 1\nfulcrum_sim:clock_seconds NaN\n",
+      /^malformed: fulcrum_sim:clock_seconds must be 0..2\^53, got NaN/,
+    ],
+    [
       "buckets that fall",
       expositionOf({ arrivals: 5, finished: 5 }).replace(/(first\S+,le="\+Inf"}) 5/, "$1 4"),
       /^malformed: .* counts fall at le="Infinity"/,

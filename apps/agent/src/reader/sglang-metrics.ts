@@ -29,7 +29,7 @@ function read(metrics: MetricSet): Reading {
     throw metrics.absent("sglang:num_running_reqs", "an SGLang engine with --enable-metrics");
   }
   return {
-    engineClockMs: inMs(metrics.gauge("fulcrum_sim:clock_seconds")),
+    engineClockMs: inMs(metrics.neededGauge("fulcrum_sim:clock_seconds")),
     counters,
     ...readLatencies(metrics, LATENCIES, counters),
     gauges: {

@@ -15,6 +15,9 @@ const LATENCIES = {
 /** The second is V0's and early V1's name. */
 const KV_USAGE = ["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"];
 
+/** Ends of a request that has no whole answer; `error` in later releases only. */
+const BROKEN_OFF: ReadonlySet<string | undefined> = new Set(["abort", "error"]);
+
 export const VLLM: EngineMetrics = {
   engine: "vllm",
   prefixes: ["vllm:"],
@@ -45,7 +48,7 @@ function read(metrics: MetricSet): Reading {
 function readCounters(metrics: MetricSet): SnapshotCounters {
   const success = (only: (labels: Labels) => boolean): number | null =>
     metrics.counter("vllm:request_success_total", only);
-  const aborted = ({ finished_reason: reason }: Labels): boolean => reason === "abort";
+  const aborted = ({ finished_reason: reason }: Labels): boolean => BROKEN_OFF.has(reason);
   const finished = success((labels) => !aborted(labels)) ?? 0;
   const promptsSum = metrics.counter("vllm:request_prompt_tokens_sum");
   const prompts =

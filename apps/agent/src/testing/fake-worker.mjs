@@ -2,10 +2,14 @@
 /**
  * A worker of the worker protocol without an engine: iterates by waiting, keeps its turn in a folder
  * (docs/worker-protocol.md, "A turn in a folder"), and fails where FAKE_FAULTS says. FAKE_FAULTS is a JSON file:
- * {"<role> <generation>": {"attachMs":0, "smCount":null, "die":"attach|ready|armed|iterating|hand_over", "hang":same}}.
- * FAKE_SM_COUNT: SMs of the GPU (108). FAKE_ITERATION_MS: 5. As with MPS, no pipe directory means no cap.
+ * {"<role> <generation>" or "<role> <generation> <rank>": {"attachMs":0, "smCount":null, "ignoreSigterm":false,
+ * "die":"attach|ready|armed|iterating|hand_over", "hang":same, "handOver":"too_late|late|never", "keep":"too_late"}}:
+ * hands over as if the iteration were past, long after it, or not at all; hands over just before it is told to stay.
+ * FAKE_SM_COUNT: SMs of the GPU (108). FAKE_ITERATION_MS: 5. FAKE_TRACE: file that gets what it was told, one JSON line
+ * each. As with MPS, no pipe directory means no cap; with HSA_CU_MASK it sees the CUs of its mask.
  */
 import {
+  appendFileSync,
   existsSync,
   linkSync,
   mkdirSync,
@@ -26,6 +30,7 @@ const total = Number(env.FAKE_SM_COUNT ?? 108);
 const iterationMs = Number(env.FAKE_ITERATION_MS ?? 5);
 const fault = faultOf();
 const me = { state: "new", turn: null, iteration: 0, smCount: null };
+const lateBy = fault.handOver === "late" ? 300 : 0;
 let tokens = 0;
 let handOver = null;
 let socket = null;
@@ -36,11 +41,26 @@ mkdirSync(folder, { recursive: true });
 function faultOf() {
   try {
     const all = JSON.parse(readFileSync(env.FAKE_FAULTS, "utf8"));
-    return all[`${role} ${env.FULCRUM_GENERATION}`] ?? {};
+    const key = `${role} ${env.FULCRUM_GENERATION}`;
+    return all[`${key} ${env.FULCRUM_WORKER_RANK}`] ?? all[key] ?? {};
   } catch {
     return {};
   }
 }
+
+function trace(...said) {
+  if (env.FAKE_TRACE) appendFileSync(env.FAKE_TRACE, `${JSON.stringify(said)}\n`);
+}
+
+function smCountSeen() {
+  const mask = /^\d+:(\d+)-(\d+)$/.exec(env.HSA_CU_MASK ?? "");
+  if (mask) return Number(mask[2]) - Number(mask[1]) + 1;
+  const mps = env.CUDA_MPS_PIPE_DIRECTORY;
+  if (mps === undefined || !existsSync(mps)) return total;
+  return Math.max(2, Math.floor((smPct / 100) * (total / 2) + 1e-9) * 2);
+}
+
+if (env.HSA_CU_MASK) trace(env.HSA_CU_MASK);
 
 function reach(point) {
   if (fault.die === point) process.exit(3);
@@ -90,9 +110,7 @@ function attach(id) {
   if (!reach("attach")) return;
   setTimeout(() => {
     me.state = "ready";
-    const capped = Math.max(2, Math.floor((smPct / 100) * (total / 2) + 1e-9) * 2);
-    const mps = env.CUDA_MPS_PIPE_DIRECTORY;
-    me.smCount = fault.smCount ?? (mps !== undefined && !existsSync(mps) ? total : capped);
+    me.smCount = fault.smCount ?? smCountSeen();
     send({ event: "ready", smCount: me.smCount, tookMs: fault.attachMs ?? 0 });
     reach("ready");
   }, fault.attachMs ?? 0);
@@ -102,7 +120,8 @@ function iterate(id, turn, take) {
   if (me.state === "iterating" && me.turn === turn) return ok(id);
   if (!["ready", "armed", "handed_over"].includes(me.state)) return no(id, "bad_state", `it is ${me.state}`);
   const now = turnNow();
-  if (turn < now || (turn === now && me.turn !== turn))
+  const isRepeated = me.state === "armed" && me.turn === turn;
+  if (turn < now || (turn === now && !isRepeated))
     return no(id, "stale_turn", `the turn is ${now}`, { turn: now });
   me.state = "armed";
   me.turn = turn;
@@ -122,6 +141,7 @@ async function wait(turn, since) {
 
 async function run(turn, waitedMs) {
   ({ iteration: me.iteration, tokens } = stateAt(turn));
+  const from = me.iteration;
   me.state = "iterating";
   send({ event: "iterating", turn, iteration: me.iteration + 1, waitedMs });
   reach("iterating");
@@ -133,30 +153,50 @@ async function run(turn, waitedMs) {
     me.iteration += 1;
     tokens += 1;
     const own = join(folder, `tmp.${process.pid}`);
-    writeFileSync(own, JSON.stringify({ iteration: me.iteration, tokens, worker: env.FULCRUM_WORKER_ID }));
+    writeFileSync(
+      own,
+      JSON.stringify({ iteration: me.iteration, tokens, from, worker: env.FULCRUM_WORKER_ID }),
+    );
     renameSync(own, join(folder, `${role}.${turn}`));
     if (performance.now() - toldAt > 200) {
       toldAt = performance.now();
       send({ event: "progress", iteration: me.iteration, tokens });
     }
-    if (handOver && (handOver.at === null || me.iteration >= handOver.at)) return finishHandOver();
+    const isDue = handOver && (handOver.at === null || me.iteration >= handOver.at + lateBy);
+    if (isDue && fault.handOver !== "never") return finishHandOver();
   }
 }
 
 function fenced() {
   me.state = "handed_over";
   send({ event: "fenced", turn: turnNow(), iteration: me.iteration });
-  if (handOver) for (const id of handOver.ids) ok(id);
+  endHandOver(ok);
+}
+
+function endHandOver(answer) {
+  const ids = handOver?.ids ?? [];
   handOver = null;
+  for (const id of ids) answer(id);
 }
 
 function finishHandOver() {
   if (!reach("hand_over")) return;
-  const { ids, turn } = handOver;
-  makeTurn(turn, { iteration: me.iteration, tokens });
+  makeTurn(handOver.turn, { iteration: me.iteration, tokens, from: me.iteration });
   me.state = "handed_over";
-  handOver = null;
-  for (const id of ids) ok(id);
+  endHandOver(ok);
+}
+
+function keep(id) {
+  if (fault.keep === "too_late" && handOver) {
+    handOver.at = 0;
+    return void setTimeout(keep, 5 * iterationMs, id);
+  }
+  const isComing = me.state === "armed" && turnNow() >= me.turn;
+  if (me.state === "handed_over" || isComing) return no(id, "too_late", `it is ${me.state}`);
+  if (me.state === "armed") me.state = "ready";
+  if (me.state === "handing_over") me.state = "iterating";
+  endHandOver((asked) => no(asked, "kept", "it goes on"));
+  ok(id);
 }
 
 function passOn(id, turn, at) {
@@ -165,7 +205,8 @@ function passOn(id, turn, at) {
     return handOver.turn === turn ? void handOver.ids.push(id) : no(id, "bad_state", "it hands over already");
   if (me.state !== "iterating") return no(id, "bad_state", `it is ${me.state}`);
   if (turn <= turnNow()) return no(id, "stale_turn", `the turn is ${turnNow()}`, { turn: turnNow() });
-  if (at !== null && at <= me.iteration) return no(id, "too_late", `iteration ${me.iteration} is past ${at}`);
+  if (fault.handOver === "too_late" || (at !== null && at <= me.iteration))
+    return no(id, "too_late", `iteration ${me.iteration} is past ${at}`);
   me.state = "handing_over";
   me.turn = turn;
   handOver = { ids: [id], turn, at };
@@ -177,6 +218,7 @@ function take(request) {
   if (op === "attach") return attach(id);
   if (op === "iterate" && isTurn) return iterate(id, turn, request.take === true);
   if (op === "hand_over" && isTurn) return passOn(id, turn, request.at ?? null);
+  if (op === "keep") return keep(id);
   if (op === "drain") {
     if (me.state === "iterating" || me.state === "handing_over")
       return no(id, "bad_state", `it is ${me.state}`);
@@ -199,6 +241,7 @@ function takeLine(line) {
     return no(null, "bad_request", "not JSON");
   }
   if (typeof request !== "object" || request === null) return no(null, "bad_request", "not an object");
+  trace(request.op);
   if (life.hung) return;
   take(request);
 }
@@ -233,6 +276,7 @@ function open() {
   socket.on("close", () => setTimeout(open, 100));
 }
 process.on("SIGTERM", () => {
+  trace("SIGTERM");
   if (fault.ignoreSigterm !== true && !life.hung) process.exit(0);
 });
 open();

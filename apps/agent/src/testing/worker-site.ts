@@ -1,11 +1,14 @@
 /** A folder with fake workers (fake-worker.mjs) and a driver over them, as an agent of one instance would have. */
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { WorkerRole } from "@fulcrum/contracts/worker-protocol.js";
 import { pino } from "pino";
 import { systemClock } from "../clock.js";
+import { readJsonSync } from "../files/read-json.js";
 import { createDriver } from "../driver/create-driver.js";
 import {
   type ActualState,
@@ -13,7 +16,8 @@ import {
   type PartitionDriver,
   type Plan,
 } from "../driver/partition-driver.js";
-import { type MpsRespawnConfig, mpsRespawnDriver } from "../workers/respawn-config.js";
+import { type MpsRespawnConfig, type RocmCuMaskConfig, mpsRespawnDriver } from "../workers/respawn-config.js";
+import { FakeMps, installMpsControl } from "./vendor/fake-mps.js";
 
 const FAKE_WORKER = fileURLToPath(new URL("../../src/testing/fake-worker.mjs", import.meta.url));
 
@@ -23,6 +27,8 @@ export interface WorkerFault {
   readonly die?: "attach" | "ready" | "armed" | "iterating" | "hand_over";
   readonly hang?: "attach" | "ready" | "armed" | "iterating" | "hand_over";
   readonly ignoreSigterm?: boolean;
+  readonly handOver?: "too_late" | "late" | "never";
+  readonly keep?: "too_late";
 }
 
 export interface IteratingWorker {
@@ -39,14 +45,15 @@ export class WorkerSite {
   constructor(
     readonly folder: string,
     readonly ranks: readonly number[] = [0],
-    change: Partial<MpsRespawnConfig> = {},
+    change: Partial<MpsRespawnConfig> | RocmCuMaskConfig = {},
   ) {
-    this.workersDir = join(folder, "workers");
+    this.workersDir = change.workersDir ?? join(folder, "workers");
     mkdirSync(join(folder, "mps"), { recursive: true });
     this.driver = createDriver(
-      { ...instanceOf(ranks), driver: { ...siteConfig(folder), ...change } } as Parameters<
-        typeof createDriver
-      >[0],
+      {
+        ...instanceOf(ranks),
+        driver: change.type === "rocm-cu-mask" ? change : { ...siteConfig(folder), ...change },
+      } as Parameters<typeof createDriver>[0],
       {
         stateDir: folder,
         clock: systemClock,
@@ -55,7 +62,7 @@ export class WorkerSite {
     );
   }
 
-  /** Of the workers that are started from now on, by role and generation. */
+  /** Of the workers that are started from now on, by role and generation, or role, generation and rank. */
   faults(faults: Readonly<Record<string, WorkerFault>>): void {
     writeFileSync(join(this.folder, "faults.json"), JSON.stringify(faults));
   }
@@ -115,6 +122,17 @@ export class WorkerSite {
     return { turn, iteration: state.iteration, worker: state.worker ?? "" };
   }
 
+  /** What the holder of an earlier turn left behind; `from` is its last iteration. */
+  stateAt(role: WorkerRole, turn: number, rank = 0): { readonly from: number } | null {
+    return readJsonSync(join(this.folder, `turn-${rank}`, `${role}.${turn}`)) as { from: number } | null;
+  }
+
+  /** How often a worker was told so. */
+  told(op: string): number {
+    const lines = readFileSync(join(this.folder, "mps", "calls.log"), "utf8").split("\n");
+    return lines.filter((line) => line === JSON.stringify([op])).length;
+  }
+
   /** Who runs the role's iterations, once the turn that is now has had one. */
   async holder(role: WorkerRole, rank = 0): Promise<IteratingWorker> {
     const giveUpAt = performance.now() + 10_000;
@@ -157,11 +175,47 @@ export class WorkerSite {
   }
 }
 
+export const steady =
+  (generation: number) =>
+  (state: ActualState): boolean =>
+    state.generation === generation && state.phase === "steady";
+
+/** A folder with an MPS daemon in it. */
+export async function makeSiteFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "fulcrum-workers-"));
+  await FakeMps.start(join(folder, "mps"));
+  await installMpsControl(folder);
+  return folder;
+}
+
+/** The sites of one test, ended together. */
+export class WorkerSites {
+  private readonly all: WorkerSite[] = [];
+
+  async start(...of: SiteSettings): Promise<WorkerSite> {
+    return this.open(await makeSiteFolder(), ...of);
+  }
+
+  open(folder: string, ...of: SiteSettings): WorkerSite {
+    const site = new WorkerSite(folder, ...of);
+    this.all.push(site);
+    return site;
+  }
+
+  async end(): Promise<void> {
+    // All agents first: one that still lives would start anew what is ended.
+    for (const site of this.all) site.abandon();
+    for (const site of this.all.splice(0)) await site.end();
+  }
+}
+
+type SiteSettings = [ranks?: readonly number[], change?: Partial<MpsRespawnConfig> | RocmCuMaskConfig];
+
 export function siteConfig(folder: string): MpsRespawnConfig {
   return mpsRespawnDriver.parse({
     type: "mps-respawn",
     command: [process.execPath, FAKE_WORKER],
-    env: { FAKE_FAULTS: join(folder, "faults.json") },
+    env: { FAKE_FAULTS: join(folder, "faults.json"), FAKE_TRACE: join(folder, "mps", "calls.log") },
     resident: { address: join(folder, "turn-{rank}") },
     smCount: 108,
     prefillSmPct: 60,
@@ -171,6 +225,7 @@ export function siteConfig(folder: string): MpsRespawnConfig {
       attachMs: 3_000,
       hangMs: 1_500,
       takeMs: 1_500,
+      handOverMs: 8_000,
       reconnectMs: 3_000,
       drainMs: 300,
       leaveMs: 300,

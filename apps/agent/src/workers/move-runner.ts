@@ -1,21 +1,27 @@
 /** Does the moves that next-move chose. What a request comes to is put into the registry; the next look sees it. */
+import { setTimeout as sleep } from "node:timers/promises";
 import type { WorkerAnswer, WorkerRequest, WorkerRole } from "@fulcrum/contracts/worker-protocol.js";
 import type { Logger } from "pino";
 import type { MpsPort } from "./mps-port.js";
-import type { Move, RetireStep } from "./role-view.js";
+import { type Move, type RetireStep, holdsTurn } from "./role-view.js";
 import { WorkerLinkError } from "./worker-link.js";
 import type { WorkerRegistry } from "./worker-registry.js";
 
 /** Requests that a worker answers at once. */
 const ANSWER_MS = 5_000;
 const STATUS_MS = 1_000;
+/**
+ * Ranks agree on an iteration so far ahead that all hear of it before: to tell a pair of engines took 0.15 to 0.55 s on
+ * 2 busy cores (docs/operations.md). How fast they iterate is looked at just before.
+ */
+const AHEAD_MS = 1_000;
+const RATE_LOOK_MS = 200;
 
 export interface MoveRunnerOptions {
   readonly registry: WorkerRegistry;
   readonly mps: MpsPort | null;
   readonly log: Logger;
   readonly handOverMs: number;
-  readonly leadIterations: number;
   readonly highTurn: (role: WorkerRole, rank: number, turn: number) => void;
   readonly fail: (code: string, message: string) => void;
   readonly suspect: () => void;
@@ -26,6 +32,8 @@ export interface MoveRunnerOptions {
 export class MoveRunner {
   /** Clients that the MPS daemon has ended cleanly: killing them afterwards harms nobody. */
   private readonly terminated = new Set<string>();
+  /** Workers that do not know `keep`: what they were told takes its course. */
+  private readonly cannotKeep = new Set<string>();
 
   constructor(private readonly options: MoveRunnerOptions) {}
 
@@ -40,6 +48,8 @@ export class MoveRunner {
         return void this.iterate(role, move);
       case "hand_over":
         return void this.handOver(role, move);
+      case "keep":
+        return void this.keep(role, move.worker);
       case "retire":
         return void this.retire(role, move.worker, move.step);
       case "condemn":
@@ -54,6 +64,7 @@ export class MoveRunner {
         });
         if (!expected) this.options.faulted(role);
         this.terminated.delete(move.worker);
+        this.cannotKeep.delete(move.worker);
         return registry.forget(move.worker);
       }
       case "fail":
@@ -74,32 +85,63 @@ export class MoveRunner {
   }
 
   private async handOver(role: WorkerRole, move: Extract<Move, { kind: "hand_over" }>): Promise<void> {
-    const { registry, handOverMs } = this.options;
+    const { registry } = this.options;
     for (const { worker } of move.workers) registry.update(worker, { inFlight: "hand_over" });
     const at = move.at === "agree" ? await this.agree(role, move.workers) : move.at;
-    await Promise.all(
-      move.workers.map(async ({ worker, turn }) => {
-        const answer = await this.ask(role, worker, { op: "hand_over", turn, at }, handOverMs);
-        if (answer === null || answer.ok) return;
-        if (answer.code === "too_late") this.options.fail("too_late", `${worker}: ${answer.message}`);
-        else await this.refused(role, worker, answer);
-      }),
-    );
+    const asked = move.workers.filter(({ worker }) => registry.view(worker)?.inFlight === "hand_over");
+    if (asked.length < move.workers.length) {
+      // Taken back, or one was lost, before anybody was told.
+      for (const { worker } of asked) registry.update(worker, { inFlight: null });
+      return;
+    }
+    await Promise.all(move.workers.map(({ worker, turn }) => this.handOverOne(role, worker, turn, at)));
+  }
+
+  private async handOverOne(
+    role: WorkerRole,
+    worker: string,
+    turn: number,
+    at: number | null,
+  ): Promise<void> {
+    const { registry, handOverMs, fail } = this.options;
+    const answer = await this.ask(role, worker, { op: "hand_over", turn, at }, handOverMs);
+    if (answer === null) {
+      const { connected, iteration } = registry.view(worker) ?? { connected: false, iteration: 0 };
+      // An agreed iteration may be far off: then it is asked again, which changes nothing.
+      const isOverdue = connected && (at === null || iteration > at);
+      if (isOverdue) fail("hand_over_timeout", `${worker} did not hand over within ${handOverMs} ms`);
+    } else if (!answer.ok && answer.code === "too_late") fail("too_late", `${worker}: ${answer.message}`);
+    else if (!answer.ok && answer.code !== "kept") await this.refused(role, worker, answer);
   }
 
   /** An iteration that no rank has reached when the request arrives. */
   private async agree(role: WorkerRole, workers: readonly { readonly worker: string }[]): Promise<number> {
-    const { registry, leadIterations } = this.options;
-    await Promise.all(workers.map(({ worker }) => this.ask(role, worker, { op: "status" }, STATUS_MS)));
-    return Math.max(...workers.map(({ worker }) => registry.view(worker)?.iteration ?? 0)) + leadIterations;
+    const furthest = async (): Promise<number> => {
+      await Promise.all(workers.map(({ worker }) => this.ask(role, worker, { op: "status" }, STATUS_MS)));
+      return Math.max(...workers.map(({ worker }) => this.options.registry.view(worker)?.iteration ?? 0));
+    };
+    const before = await furthest();
+    await sleep(RATE_LOOK_MS);
+    const now = await furthest();
+    // One more than were seen to end: the one under way counts too.
+    return now + Math.ceil(((now - before + 1) * AHEAD_MS) / RATE_LOOK_MS);
+  }
+
+  private async keep(role: WorkerRole, worker: string): Promise<void> {
+    if (this.cannotKeep.has(worker)) return;
+    const answer = await this.ask(role, worker, { op: "keep" }, ANSWER_MS);
+    if (answer === null || answer.ok) return;
+    this.options.log.warn({ event: "worker_not_kept", worker, code: answer.code, message: answer.message });
+    if (answer.code === "too_late") await this.ask(role, worker, { op: "status" }, STATUS_MS);
+    else this.cannotKeep.add(worker);
   }
 
   private async retire(role: WorkerRole, worker: string, step: RetireStep): Promise<void> {
     const { registry, mps, log } = this.options;
     registry.update(worker, { retiring: { step, sinceMs: performance.now() } });
     log[step === "sigkill" ? "error" : "info"]({ event: "worker_retire", worker, step });
-    if (step === "drain" || step === "leave")
-      return void (await this.ask(role, worker, { op: step }, ANSWER_MS));
+    if (step === "drain") return this.drain(role, worker);
+    if (step === "leave") return void (await this.ask(role, worker, { op: "leave" }, ANSWER_MS));
     if (step === "sigterm") return registry.signal(worker, "SIGTERM");
     const pid = registry.pid(worker);
     if (step === "sigkill") {
@@ -113,6 +155,16 @@ export class MoveRunner {
     } catch (error) {
       log.error({ event: "terminate_client_failed", worker, pid, error: String(error) });
     }
+  }
+
+  private async drain(role: WorkerRole, worker: string): Promise<void> {
+    const { registry } = this.options;
+    const answer = await this.ask(role, worker, { op: "drain" }, ANSWER_MS);
+    if (answer === null || answer.ok || answer.code !== "bad_state") return;
+    await this.ask(role, worker, { op: "status" }, STATUS_MS);
+    const view = registry.view(worker);
+    // The turn came to it just before: it must pass it on before it may go.
+    if (view && holdsTurn(view)) registry.update(worker, { retiring: null });
   }
 
   private condemn(role: WorkerRole, worker: string, code: string, message: string): void {

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { WorkerWorld } from "./testing/worker-world.js";
 
 type Happening =
-  | { readonly kind: "tick" | "commit" | "rollback" | "agent"; readonly actor?: undefined }
+  | { readonly kind: "tick" | "commit" | "arm" | "rollback" | "agent"; readonly actor?: undefined }
   | { readonly kind: "prepare"; readonly smPct: number }
   | { readonly kind: "time"; readonly ms: number }
   | { readonly kind: "step" | "connect" | "disconnect" | "crash" | "hang"; readonly actor: number };
@@ -32,7 +32,7 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
     weight: 3,
     arbitrary: fc.constantFrom(
       { kind: "commit" } as const,
-      { kind: "commit" } as const,
+      { kind: "arm" } as const,
       { kind: "rollback" } as const,
     ),
   },
@@ -45,7 +45,8 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
 
 function happen(world: WorkerWorld, it: Happening): void {
   if (it.kind === "tick") world.tick();
-  else if (it.kind === "commit") world.commit();
+  else if (it.kind === "commit") world.commit(null);
+  else if (it.kind === "arm") world.commit(1_000);
   else if (it.kind === "rollback") world.rollback();
   else if (it.kind === "agent") world.restartAgent();
   else if (it.kind === "prepare") world.prepare(it.smPct);
@@ -100,6 +101,39 @@ describe.each([
         }
       }),
       { numRuns: 300 },
+    );
+  });
+
+  test("what is taken back before its iteration comes leaves every turn where it was", () => {
+    fc.assert(
+      fc.property(fc.nat(12), fc.integer({ min: 1, max: 12 }), (before, after) => {
+        const world = new WorkerWorld(ranks, standby);
+        calm(world);
+        const turns = [...world.residentTurn];
+        const held = ranks.map((rank) => world.iterating(rank)[0]?.view.id);
+        world.prepare(30);
+        const rounds = (count: number): void => {
+          for (let round = 0; round < count; round += 1) {
+            for (const actor of world.actors) {
+              world.connect(actor);
+              // Its iteration does not come.
+              if (actor.state !== "handing_over") world.step(actor);
+            }
+            world.tick();
+          }
+        };
+        rounds(6);
+        world.commit(1_000);
+        expect(world.armed).toBe(true);
+        rounds(before);
+        world.rollback();
+        expect(world.pending).toBeNull();
+        rounds(after);
+        calm(world);
+        expect([...world.residentTurn]).toEqual(turns);
+        expect(ranks.map((rank) => world.iterating(rank)[0]?.view.id)).toEqual(held);
+      }),
+      { numRuns: 50 },
     );
   });
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { cuMask } from "./cu-mask.js";
 import { nextMoves } from "./next-move.js";
+import { hasBegun, isPrepared } from "./pending-state.js";
 import { type RoleView, type WorkerView, smCountOf } from "./role-view.js";
 import { HARDWARE, LIMITS } from "./testing/worker-world.js";
 
@@ -92,6 +93,43 @@ describe("the next move", () => {
     [
       "told: waits",
       view([old({ inFlight: "hand_over" }), fresh({ state: "armed", turn: 8 })], { pending: switching }),
+      [],
+    ],
+    [
+      "taken back: the old one is told to stay, the armed one waits until it has answered",
+      view([old({ inFlight: "hand_over" }), fresh({ state: "armed", turn: 8 })]),
+      [{ kind: "keep", worker: "old" }],
+    ],
+    [
+      "taken back, not answered yet: waits",
+      view([old({ inFlight: "keep" }), fresh({ state: "armed", turn: 8 })]),
+      [],
+    ],
+    [
+      "taken back: then the armed one goes",
+      view([old(), fresh({ state: "armed", turn: 8 })]),
+      [{ kind: "retire", worker: "new", step: "drain" }],
+    ],
+    [
+      "taken back, and kept for later: disarmed",
+      view([old(), fresh({ state: "armed", turn: 8, standby: true })], { standbyPcts: [30] }),
+      [{ kind: "keep", worker: "new" }],
+    ],
+    [
+      "taken back too late: the turn is passed back",
+      view([old({ state: "handed_over", turn: 8 }), fresh({ state: "iterating", turn: 8 })]),
+      [{ kind: "iterate", worker: "old", turn: 9, take: false }],
+    ],
+    [
+      "handed over, and the new one not heard yet: it is not let go",
+      view([old({ state: "handed_over", turn: 8 }), fresh({ state: "armed", turn: 8 })]),
+      [{ kind: "iterate", worker: "old", turn: 9, take: true }],
+    ],
+    [
+      "committed, and this agent has not heard the new one yet: what was told takes its course",
+      view([old({ state: "handing_over", turn: 8 }), fresh({ state: null, connected: false })], {
+        pending: { ...switching, at: 99 },
+      }),
       [],
     ],
     [
@@ -234,6 +272,22 @@ describe("the next move", () => {
   ])("%s", (_what, seen, moves) => {
     expect(nextMoves(seen)).toMatchObject(moves as object);
     expect(nextMoves(seen)).toHaveLength((moves as unknown[]).length);
+  });
+
+  test("is prepared only when nobody is under an earlier order to hand over", () => {
+    const seen = (state: WorkerView["state"]) => view([old({ state }), fresh()], { pending: preparing });
+    expect([isPrepared(seen("iterating")), isPrepared(seen("handing_over")), isPrepared(seen(null))]).toEqual(
+      [true, false, false],
+    );
+  });
+
+  test("a switch has begun as soon as a rank has left what it ran", () => {
+    const seen = (before: Partial<WorkerView>, after: Partial<WorkerView>) =>
+      hasBegun(view([old(before), fresh(after)], { pending: switching }));
+    expect(seen({}, { state: "armed" })).toBe(false);
+    expect(seen({ state: "handing_over" }, { state: "armed" })).toBe(false);
+    expect(seen({ state: "handed_over" }, { state: "armed" })).toBe(true);
+    expect(seen({ state: "handed_over" }, { state: "iterating" })).toBe(true);
   });
 
   test("ranks hand over together, or not at all", () => {

@@ -5,7 +5,8 @@
  *
  * One cohort (a worker per rank) holds the turn. When another is wanted it is armed, and the holder told to hand over
  * (delayed switching: the new one is ready before; asynchronous: each role by itself at its own iteration). Only
- * when no living worker can hold the turn is it taken. A holder is never stopped before another is armed.
+ * when no living worker can hold the turn is it taken. A holder is never stopped before another is armed. A hand-over
+ * that is not wanted any more is taken back; one that has happened is followed by another back.
  */
 import {
   type Cohort,
@@ -14,10 +15,13 @@ import {
   type WorkerView,
   bestCohort,
   holdsTurn,
+  isPassing,
+  isUnheard,
   isUsable,
   isWarm,
   nextTurn,
 } from "./role-view.js";
+import { preparedCohort, wantedPct } from "./pending-state.js";
 import { retireMove } from "./retire-move.js";
 import { condemnations } from "./worker-fault.js";
 
@@ -38,38 +42,11 @@ export function nextMoves(view: RoleView): readonly Move[] {
   return [
     ...forget(view),
     ...attach(view),
+    ...takeBack(view, server, kept),
     ...(server ? passTurn(view, server) : []),
     ...retire(view, kept),
     ...start(view, wanted, prepared, kept),
   ];
-}
-
-/** Whether every rank iterates on a worker of the share that is wanted. */
-export function isSwitched(view: RoleView): boolean {
-  return view.ranks.every((rank) =>
-    view.workers.some(
-      (worker) =>
-        worker.rank === rank &&
-        worker.state === "iterating" &&
-        worker.alive &&
-        worker.smPct === wantedPct(view),
-    ),
-  );
-}
-
-/** Whether every rank has a warm worker of the pending share. */
-export function isPrepared(view: RoleView): boolean {
-  const cohort = preparedCohort(view);
-  return cohort !== null && [...cohort.values()].every(isWarm);
-}
-
-function wantedPct({ pending, runs }: RoleView): number {
-  return pending?.step === "switching" ? pending.smPct : runs.smPct;
-}
-
-function preparedCohort(view: RoleView): Cohort | null {
-  const { pending } = view;
-  return pending && bestCohort(view, ({ smPct }) => smPct === pending.smPct);
 }
 
 /** What is pending cannot come any more: a worker of it is gone or condemned. */
@@ -113,9 +90,26 @@ function servingCohort(view: RoleView, wanted: Cohort | null): Cohort | null {
   return orphaned ? bestCohort(view, isWarm) : null;
 }
 
-/** Alive, but this agent does not know what it does: it may be iterating. */
-function isUnheard({ alive, state }: WorkerView): boolean {
-  return alive && state === null;
+/** Who should hold the turn and was asked to hand it over goes on; who waits for it in vain is disarmed after that. */
+function takeBack(view: RoleView, server: Cohort | null, kept: ReadonlySet<string>): readonly Move[] {
+  const { workers, pending } = view;
+  // An agent that has just begun and has not heard them all: what was committed goes on.
+  if (server === null && pending?.step === "switching") return [];
+  return workers.flatMap((worker): readonly Move[] => {
+    if (!isUsable(worker) || !worker.connected || worker.inFlight === "keep") return [];
+    const serves = server?.get(worker.rank)?.id === worker.id;
+    const mustStay = isPassing(worker) && (serves || server === null);
+    const waits = worker.state === "armed" && !worker.took && worker.inFlight === null;
+    const inVain = waits && !serves && kept.has(worker.id) && !isAwaited(worker, workers);
+    return mustStay || inVain ? [{ kind: "keep", worker: worker.id }] : [];
+  });
+}
+
+/** Armed, and the turn may still come to it, or has and this is not heard yet. Ranks that compute together wait together. */
+function isAwaited({ rank, state }: WorkerView, workers: readonly WorkerView[]): boolean {
+  if (state !== "armed") return false;
+  const isHeld = workers.some((other) => other.rank === rank && holdsTurn(other));
+  return !isHeld || workers.some((other) => isPassing(other) || isUnheard(other));
 }
 
 function passTurn(view: RoleView, server: Cohort): readonly Move[] {
@@ -189,7 +183,8 @@ function keepers(view: RoleView, cohorts: readonly (Cohort | null)[]): ReadonlyS
   for (const cohort of cohorts) for (const { id } of cohort?.values() ?? []) kept.add(id);
   for (const worker of view.workers) {
     const mayIterate = worker.fault === null && (holdsTurn(worker) || isUnheard(worker));
-    if (mayIterate) kept.add(worker.id);
+    const mayBegin = isUsable(worker) && isAwaited(worker, view.workers);
+    if (mayIterate || mayBegin) kept.add(worker.id);
   }
   const shares = keptShares(view);
   for (const worker of view.workers) {

@@ -7,9 +7,10 @@ import { join } from "node:path";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { backoffMs } from "../backoff.js";
+import { readJsonSync } from "../files/read-json.js";
+import { replaceFileSync } from "../files/replace-file.js";
 import { type ProcessKey, isAlive } from "./proc.js";
-import { readStateFile, writeStateFile } from "./state-file.js";
-import { environmentOf, startProcess } from "./worker-process.js";
+import { boundLog, environmentOf, startProcess } from "./worker-process.js";
 
 export const RESIDENT_DIED = "resident_died";
 const RESTART_BACKOFF = { firstMs: 200, capMs: 30_000 };
@@ -43,9 +44,9 @@ export class Residents {
   open(): void {
     if (this.options.command === null) return;
     for (const rank of this.options.ranks) {
-      const known = record.safeParse(readStateFile(this.recordFile(rank)));
-      const key = known.success && isAlive(known.data) ? known.data : null;
-      this.all.push({ rank, key, failures: 0, notBeforeMs: 0 });
+      const known = record.safeParse(readJsonSync(this.recordFile(rank)));
+      // One that died while no agent looked is found dead by the first `tend`.
+      this.all.push({ rank, key: known.success ? known.data : null, failures: 0, notBeforeMs: 0 });
     }
   }
 
@@ -57,8 +58,8 @@ export class Residents {
     );
   }
 
-  /** Starts what does not run; the ranks whose resident was found dead. */
-  tend(): readonly number[] {
+  /** Starts what does not run, where that may be now; the ranks whose resident was found dead. */
+  tend(mayStart: boolean): readonly number[] {
     const died: number[] = [];
     for (const resident of this.all) {
       if (resident.key !== null && !isAlive(resident.key)) {
@@ -69,13 +70,18 @@ export class Residents {
           performance.now() + backoffMs(resident.failures, RESTART_BACKOFF, Math.random());
         this.options.log.error({ event: RESIDENT_DIED, rank: resident.rank });
       }
-      if (resident.key === null && performance.now() >= resident.notBeforeMs) this.start(resident);
+      if (mayStart && resident.key === null && performance.now() >= resident.notBeforeMs)
+        this.start(resident);
     }
     return died;
   }
 
+  boundLogs(): void {
+    for (const { rank } of this.all) boundLog(this.logFile(rank));
+  }
+
   private start(resident: Resident): void {
-    const { command, env, cwd, readyPath, log, folder, instance } = this.options;
+    const { command, env, cwd, readyPath, log, instance } = this.options;
     const { rank } = resident;
     // What is left of one before it would make this one look ready.
     if (readyPath !== null) rmSync(this.fill(readyPath, rank), { force: true });
@@ -90,7 +96,7 @@ export class Residents {
         command: (command ?? []).map((part) => this.fill(part, rank)),
         env: environmentOf(process.env, added),
         cwd,
-        logFile: join(folder, `${instance}-resident-${rank}.log`),
+        logFile: this.logFile(rank),
       },
       (why) => log.warn({ event: "resident_ended", rank, why }),
     );
@@ -101,7 +107,7 @@ export class Residents {
       return;
     }
     try {
-      writeStateFile(this.recordFile(rank), resident.key);
+      replaceFileSync(this.recordFile(rank), `${JSON.stringify(resident.key)}\n`);
     } catch (error) {
       log.warn({ event: "resident_record_unwritable", rank, error: String(error) });
     }
@@ -109,6 +115,10 @@ export class Residents {
 
   private fill(text: string, rank: number): string {
     return text.replaceAll("{rank}", String(rank));
+  }
+
+  private logFile(rank: number): string {
+    return join(this.options.folder, `${this.options.instance}-resident-${rank}.log`);
   }
 
   private recordFile(rank: number): string {

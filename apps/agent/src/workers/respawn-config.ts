@@ -52,8 +52,6 @@ const respawn = {
     .prefault({}),
   /** How long the worker that ran before stays, for the way back. */
   keepWarmMs: durationMs(0, 3_600_000, 60_000),
-  /** Iterations between the request and the switch, where several ranks switch at the same one. */
-  leadIterations: z.int().min(1).max(10_000).default(20),
   /** `naive` stops the old workers before the new ones start: for comparison in benches, never for serving. */
   switching: z.enum(["overlapped", "naive"]).default("overlapped"),
   deadlines: z

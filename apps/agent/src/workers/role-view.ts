@@ -95,6 +95,8 @@ export type Move =
       readonly workers: readonly { readonly worker: string; readonly turn: number }[];
       readonly at: number | null | "agree";
     }
+  /** A hand-over that is not wanted any more is taken back, or one that is armed for it disarmed. */
+  | { readonly kind: "keep"; readonly worker: string }
   | { readonly kind: "retire"; readonly worker: string; readonly step: RetireStep }
   | { readonly kind: "condemn"; readonly worker: string; readonly code: string; readonly message: string }
   /** The process has gone; nothing needs to be known of it any more. */
@@ -109,6 +111,14 @@ export function smCountOf(smPct: number, { smCount, smPerTpc }: Hardware): numbe
 
 export const holdsTurn = ({ alive, state }: WorkerView): boolean =>
   alive && (state === "iterating" || state === "handing_over");
+
+/** Was asked to hand over, and as far as is known neither has nor stays. */
+export const isPassing = ({ alive, state, inFlight }: WorkerView): boolean =>
+  alive &&
+  (state === "handing_over" || (state === "iterating" && (inFlight === "hand_over" || inFlight === "keep")));
+
+/** Alive, but this agent does not know what it does: it may be iterating. */
+export const isUnheard = ({ alive, state }: WorkerView): boolean => alive && state === null;
 
 /** Attached and warmed up: can iterate, or does. */
 export const isWarm = ({ state }: WorkerView): boolean =>

@@ -1,10 +1,14 @@
 /** What a supervisor must not forget: which allocation is committed and which is on its way. The rest it can see. */
 import { randomUUID } from "node:crypto";
+import { existsSync, renameSync } from "node:fs";
 import { allocation, generation } from "@fulcrum/contracts/primitives.js";
 import type { Allocation } from "@fulcrum/core/nouns.js";
 import type { Logger } from "pino";
 import { z } from "zod";
-import { readStateFile, writeStateFile } from "./state-file.js";
+import { readJsonSync } from "../files/read-json.js";
+import { replaceFileSync } from "../files/replace-file.js";
+
+const RETRY_MS = 1_000;
 
 const switchAt = z.object({ prefill: z.int().min(0), decode: z.int().min(0) });
 
@@ -30,6 +34,8 @@ export type SupervisorState = z.infer<typeof supervisorState>;
 
 export class SupervisorJournal {
   private failing = false;
+  private dirty = false;
+  private triedAtMs = 0;
 
   private constructor(
     private readonly path: string,
@@ -39,10 +45,14 @@ export class SupervisorJournal {
     private readonly log: Logger,
   ) {}
 
+  /** One that cannot be understood is set aside as `<path>.corrupt`. */
   static open(path: string, startUp: Allocation, log: Logger): SupervisorJournal {
-    const raw = readStateFile(path);
-    const parsed = supervisorState.safeParse(raw);
-    if (raw !== null && !parsed.success) log.warn({ event: "supervisor_journal_corrupt", path });
+    const parsed = supervisorState.safeParse(readJsonSync(path));
+    if (parsed.success) return new SupervisorJournal(path, parsed.data, true, log);
+    if (existsSync(path)) {
+      log.warn({ event: "supervisor_journal_corrupt", path });
+      setAside(path);
+    }
     const fresh: SupervisorState = {
       version: 1,
       bootId: randomUUID(),
@@ -51,30 +61,63 @@ export class SupervisorJournal {
       failure: null,
       gpuSuspect: false,
     };
-    return new SupervisorJournal(path, parsed.success ? parsed.data : fresh, parsed.success, log);
+    return new SupervisorJournal(path, fresh, false, log);
   }
 
   get state(): SupervisorState {
     return this.current;
   }
 
+  /** The last try to write failed; it is tried again. */
   get unwritable(): boolean {
     return this.failing;
   }
 
-  /** On disk when it returns, or known not to be; never throws. */
-  update(change: Partial<Omit<SupervisorState, "version">>): void {
+  /** What is about to be done: on disk first. @throws DriverError, and nothing is changed */
+  plan(change: Partial<Omit<SupervisorState, "version">>): void {
+    const next = { ...this.current, ...change };
+    this.write(next);
+    this.current = next;
+  }
+
+  /** What is so already: in memory at once, and on disk as soon as the disk takes it. */
+  note(change: Partial<Omit<SupervisorState, "version">>): void {
     this.current = { ...this.current, ...change };
+    this.dirty = true;
+    if (!this.failing) this.tryToWrite();
+  }
+
+  /** Tries again, once a second, what could not be written; call it often. */
+  flush(): void {
+    if ((this.dirty || this.failing) && performance.now() - this.triedAtMs >= RETRY_MS) this.tryToWrite();
+  }
+
+  private tryToWrite(): void {
     try {
-      writeStateFile(this.path, this.current);
-      this.failing = false;
-    } catch (error) {
-      if (!this.failing) this.log.error({ event: "supervisor_journal_unwritable", error: String(error) });
-      this.failing = true;
+      this.write(this.current);
+    } catch {
+      // It is told as a condition and tried again.
     }
   }
 
-  newBoot(): void {
-    this.update({ bootId: randomUUID(), gpuSuspect: false });
+  private write(state: SupervisorState): void {
+    this.triedAtMs = performance.now();
+    try {
+      replaceFileSync(this.path, `${JSON.stringify(state)}\n`);
+      this.failing = false;
+      this.dirty = false;
+    } catch (error) {
+      if (!this.failing) this.log.error({ event: "supervisor_journal_unwritable", error: String(error) });
+      this.failing = true;
+      throw error;
+    }
+  }
+}
+
+function setAside(path: string): void {
+  try {
+    renameSync(path, `${path}.corrupt`);
+  } catch {
+    // It is replaced, then.
   }
 }

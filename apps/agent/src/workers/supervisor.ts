@@ -2,47 +2,46 @@
  * Keeps the workers of one instance on this node at what is committed, and moves them to what is pending: looks, asks
  * next-move what to do, does it. Everything that takes long is a request that waits on its own.
  */
-import { randomBytes } from "node:crypto";
-import { WORKER_PROTOCOL_VERSION, type WorkerRole } from "@fulcrum/contracts/worker-protocol.js";
+import { randomBytes, randomUUID } from "node:crypto";
+import type { WorkerRole } from "@fulcrum/contracts/worker-protocol.js";
 import type { Allocation } from "@fulcrum/core/nouns.js";
 import type { Logger } from "pino";
 import { backoffMs } from "../backoff.js";
 import type { SwitchAt } from "../driver/partition-driver.js";
 import { MoveRunner } from "./move-runner.js";
 import type { MpsPort } from "./mps-port.js";
+import { MpsWatch } from "./mps-watch.js";
 import { hasStopped, isNaivelySwitched, naiveMoves } from "./naive-move.js";
-import { isPrepared, isSwitched, nextMoves } from "./next-move.js";
+import { nextMoves } from "./next-move.js";
+import { hasBegun, isPrepared, isSwitched } from "./pending-state.js";
 import { QuotaKeeper } from "./quota-keeper.js";
 import type { QuotaPort } from "./quota-port.js";
 import { type Residents, RESIDENT_DIED } from "./residents.js";
-import type { Hardware, Move, RoleView, SupervisorLimits, WorkerView } from "./role-view.js";
+import {
+  type Hardware,
+  type Move,
+  type RoleView,
+  type SupervisorLimits,
+  type WorkerView,
+  holdsTurn,
+} from "./role-view.js";
 import { SupervisorJournal, type SupervisorState } from "./supervisor-journal.js";
-import { environmentOf } from "./worker-process.js";
 import { WorkerRegistry } from "./worker-registry.js";
+import { type WorkerCommand, workerSpec } from "./worker-spec.js";
 
 export const ROLES: readonly WorkerRole[] = ["prefill", "decode"];
 const TICK_MS = 50;
 const LOG_CHECK_MS = 10_000;
+const LETS_GO: ReadonlySet<Move["kind"]> = new Set<Move["kind"]>(["condemn", "retire", "forget", "fail"]);
 const START_BACKOFF = { firstMs: 200, capMs: 30_000 };
 
-export interface SupervisorOptions {
-  readonly instance: string;
+export interface SupervisorOptions extends WorkerCommand {
   readonly ranks: readonly number[];
   readonly folder: string;
-  /** The workers' command; `{rank}` and `{role}` in it and in `env` are filled in. */
-  readonly command: readonly string[];
-  readonly cwd: string | null;
-  readonly env: Readonly<Record<string, string>>;
-  /** FULCRUM_RESIDENT, with `{rank}`. */
-  readonly residentAddress: string;
-  /** The environment that gives a worker its share. */
-  readonly shareEnv: (role: WorkerRole, smPct: number) => Readonly<Record<string, string>>;
   readonly startUp: Allocation;
   readonly standby: Readonly<Record<WorkerRole, readonly number[]>>;
   readonly keepWarmMs: number;
   readonly handOverMs: number;
-  /** How many iterations ahead ranks agree to switch. */
-  readonly leadIterations: number;
   readonly switching: "overlapped" | "naive";
   readonly limits: SupervisorLimits;
   readonly hardware: Hardware;
@@ -55,6 +54,8 @@ export interface SupervisorOptions {
 export class Supervisor {
   readonly journal: SupervisorJournal;
   readonly registry: WorkerRegistry;
+  /** null where no MPS daemon is needed. */
+  readonly mps: MpsWatch | null;
   private readonly runner: MoveRunner;
   private readonly quota: QuotaKeeper;
   private readonly highestTurn = new Map<string, number>();
@@ -80,16 +81,16 @@ export class Supervisor {
       nowMs: () => performance.now(),
       changed: () => this.wake(),
     });
+    this.mps = options.mps && new MpsWatch(options.mps, () => this.wake());
     this.quota = new QuotaKeeper(options.quota, log, () => this.wake());
     this.runner = new MoveRunner({
       registry: this.registry,
       mps: options.mps,
       log,
       handOverMs: options.handOverMs,
-      leadIterations: options.leadIterations,
       highTurn: (role, rank, turn) => this.noteTurn(role, rank, turn),
       fail: (code, message) => this.fail(code, message),
-      suspect: () => this.journal.update({ gpuSuspect: true }),
+      suspect: () => this.journal.note({ gpuSuspect: true }),
       start: (role, move) => this.start(role, move),
       faulted: (role) => this.backOff(role),
     });
@@ -98,7 +99,7 @@ export class Supervisor {
   /** Finds what runs, then keeps it. @throws RankClaimedError */
   async open(): Promise<void> {
     await this.registry.open();
-    if (this.registry.size === 0) this.journal.newBoot();
+    if (this.registry.size === 0) this.newBoot();
     this.openedAtMs = performance.now();
     this.known = this.journal.found || this.registry.size === 0;
     this.options.residents.open();
@@ -106,20 +107,36 @@ export class Supervisor {
     this.wake();
   }
 
-  /** Replaces what was prepared and not committed. */
+  /** Replaces what was prepared, or committed to and not begun. @throws DriverError when it cannot be kept on disk */
   prepare(generation: number, asked: Allocation): void {
-    this.journal.update({ pending: { generation, asked, step: "preparing", at: null }, failure: null });
+    this.journal.plan({ pending: { generation, asked, step: "preparing", at: null }, failure: null });
     this.wake();
   }
 
+  /** Nothing is switched that is not on disk. @throws DriverError */
   commit(at: SwitchAt | null): void {
     const { pending } = this.journal.state;
-    if (pending) this.journal.update({ pending: { ...pending, step: "switching", at } });
-    this.tick();
+    if (pending) this.journal.plan({ pending: { ...pending, step: "switching", at } });
+    this.wake();
   }
 
+  /** What was committed to waits for its iterations: nobody has got there. */
+  get armed(): boolean {
+    const { pending } = this.journal.state;
+    if (pending?.step !== "switching" || pending.at === null) return false;
+    return !ROLES.some((role) => hasBegun(this.view(role)));
+  }
+
+  /** Back to prepared; `prepared` again once all that were told to switch have been told to stay. */
+  disarm(): void {
+    const { pending } = this.journal.state;
+    if (pending) this.journal.note({ pending: { ...pending, step: "preparing", at: null } });
+    this.wake();
+  }
+
+  /** What workers were told already is taken back, and what they did is undone. */
   rollback(): void {
-    this.journal.update({ pending: null });
+    this.journal.note({ pending: null });
     this.wake();
   }
 
@@ -148,7 +165,7 @@ export class Supervisor {
       previous: this.previous && { smPct: pctOf(this.previous.asked), untilMs: this.previous.untilMs },
       standbyPcts: standby[role],
       highestTurn: new Map(ranks.map((rank) => [rank, this.highestTurn.get(`${role} ${rank}`) ?? 0])),
-      startNotBeforeMs: this.startNotBefore[role],
+      startNotBeforeMs: this.mps?.mayStart === false ? Infinity : this.startNotBefore[role],
       limits,
       hardware,
       canTerminateClient: mps !== null,
@@ -164,9 +181,7 @@ export class Supervisor {
   }
 
   holders(role: WorkerRole): readonly WorkerView[] {
-    return this.registry
-      .views(role)
-      .filter(({ alive, state }) => alive && (state === "iterating" || state === "handing_over"));
+    return this.registry.views(role).filter(holdsTurn);
   }
 
   async close(): Promise<void> {
@@ -180,12 +195,22 @@ export class Supervisor {
     this.queued = true;
     setImmediate(() => {
       this.queued = false;
-      this.tick();
+      try {
+        this.tick();
+      } catch (error) {
+        this.options.log.error({
+          event: "supervisor_bug",
+          error: String(error),
+          stack: (error as Error).stack,
+        });
+      }
     });
   }
 
   private tick(): void {
     if (this.closed) return;
+    this.mps?.lookNowAndThen();
+    this.journal.flush();
     this.tendResidents();
     if (!this.known && !this.learn()) return;
     for (const role of ROLES) {
@@ -197,10 +222,16 @@ export class Supervisor {
     if (now - this.lastLogCheckMs < LOG_CHECK_MS) return;
     this.lastLogCheckMs = now;
     this.registry.boundLogs();
+    this.options.residents.boundLogs();
   }
 
   private movesOf(view: RoleView): readonly Move[] {
-    if (!this.options.residents.ready) return [];
+    const moves = this.allMovesOf(view);
+    // Without its resident a worker can only go.
+    return this.options.residents.ready ? moves : moves.filter(({ kind }) => LETS_GO.has(kind));
+  }
+
+  private allMovesOf(view: RoleView): readonly Move[] {
     if (this.options.switching === "overlapped") return nextMoves(view);
     if (view.pending?.step !== "switching") return nextMoves({ ...view, pending: null, previous: null });
     return naiveMoves(
@@ -218,21 +249,16 @@ export class Supervisor {
     const all = ROLES.flatMap((role) => this.registry.views(role));
     const isUnheard = all.some(({ alive, state }) => alive && state === null);
     if (isUnheard && performance.now() - this.openedAtMs < reconnectMs) return false;
-    const [prefill] = this.holders("prefill");
-    const [decode] = this.holders("decode");
     this.known = true;
+    const [[prefill], [decode]] = [this.holders("prefill"), this.holders("decode")];
     if (!prefill && !decode) return true;
     const { split, kvQuotaPct } = this.options.startUp;
-    const asked = {
-      split: {
-        prefillSmPct: prefill?.smPct ?? split.prefillSmPct,
-        decodeSmPct: decode?.smPct ?? split.decodeSmPct,
-      },
-      kvQuotaPct,
-    };
+    const prefillSmPct = prefill?.smPct ?? split.prefillSmPct;
+    const decodeSmPct = decode?.smPct ?? split.decodeSmPct;
+    const asked = { split: { prefillSmPct, decodeSmPct }, kvQuotaPct };
     const generation = Math.max(prefill?.generation ?? 0, decode?.generation ?? 0);
     this.options.log.warn({ event: "committed_learned", generation, asked });
-    this.journal.update({ committed: { generation, asked } });
+    this.journal.note({ committed: { generation, asked } });
     return true;
   }
 
@@ -252,7 +278,7 @@ export class Supervisor {
     this.previous =
       keepWarmMs > 0 ? { asked: committed.asked, untilMs: performance.now() + keepWarmMs } : null;
     const { generation, asked } = pending;
-    this.journal.update({ committed: { generation, asked }, pending: null, failure: null });
+    this.journal.note({ committed: { generation, asked }, pending: null, failure: null });
     log.info({ event: "switched", generation });
     for (const role of ROLES) this.faults[role] = 0;
     this.wake();
@@ -263,14 +289,14 @@ export class Supervisor {
     if (pending === null) return;
     const { generation } = pending;
     this.options.log.error({ event: "pending_given_up", generation, code, message });
-    this.journal.update({ pending: null, failure: { generation, code, message } });
+    this.journal.note({ pending: null, failure: { generation, code, message } });
     this.wake();
   }
 
   private tendResidents(): void {
-    const died = this.options.residents.tend();
+    const died = this.options.residents.tend(this.mps?.mayStart ?? true);
     if (died.length === 0) return;
-    this.journal.newBoot();
+    this.newBoot();
     this.fail(RESIDENT_DIED, `the resident of rank ${died.join(", ")} has ended`);
     for (const role of ROLES) {
       for (const worker of this.registry.views(role)) {
@@ -279,6 +305,11 @@ export class Supervisor {
         this.registry.update(worker.id, { fault });
       }
     }
+  }
+
+  /** What ran before is lost, and with it what was wrong with it. */
+  private newBoot(): void {
+    this.journal.note({ bootId: randomUUID(), gpuSuspect: false });
   }
 
   private noteTurn(role: WorkerRole, rank: number, turn: number): void {
@@ -293,27 +324,11 @@ export class Supervisor {
   }
 
   private start(role: WorkerRole, move: Extract<Move, { kind: "start" }>): void {
-    const { instance, command, cwd, env, residentAddress, shareEnv } = this.options;
     const { rank, generation, smPct, standby } = move;
     const id = `w-${rank}-${role}-${generation}-${randomBytes(4).toString("hex")}`;
-    const fill = (text: string): string => text.replaceAll("{rank}", String(rank)).replaceAll("{role}", role);
-    const added = {
-      ...Object.fromEntries(Object.entries(env).map(([name, value]) => [name, fill(value)])),
-      ...shareEnv(role, smPct),
-      FULCRUM_WORKER_PROTOCOL: String(WORKER_PROTOCOL_VERSION),
-      FULCRUM_WORKER_SOCKET: this.registry.socketPath(rank),
-      FULCRUM_WORKER_ID: id,
-      FULCRUM_WORKER_ROLE: role,
-      FULCRUM_WORKER_RANK: String(rank),
-      FULCRUM_INSTANCE: instance,
-      FULCRUM_GENERATION: String(generation),
-      FULCRUM_SM_PCT: String(smPct),
-      FULCRUM_RESIDENT: fill(residentAddress),
-    };
+    const worker = { id, role, rank, generation, smPct };
     this.options.log.info({ event: "worker_start", worker: id, role, rank, generation, smPct });
-    this.registry.start(
-      { id, role, rank, generation, smPct, standby },
-      { command: command.map(fill), cwd, env: environmentOf(process.env, added) },
-    );
+    const spec = workerSpec(this.options, worker, this.registry.socketPath(rank));
+    this.registry.start({ ...worker, standby }, spec);
   }
 }

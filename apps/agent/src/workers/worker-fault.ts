@@ -26,11 +26,13 @@ function connectionFault(worker: WorkerView, { nowMs, limits }: RoleView): Fault
   return { code: "attach_timeout", message: `${id} was not ready within ${limits.attachMs} ms` };
 }
 
-function shareFault(worker: WorkerView, { hardware }: RoleView): Fault | null {
+function shareFault(worker: WorkerView, { hardware, canTerminateClient }: RoleView): Fault | null {
   const { id, smPct, smCount } = worker;
   if (!isWarm(worker) || smCount === null) return null;
   const wanted = smCountOf(smPct, hardware);
-  if (smCount > wanted && smCount >= hardware.smCount) return uncapped(worker, wanted);
+  if (smCount > wanted && smCount >= hardware.smCount) {
+    return uncapped(worker, wanted, canTerminateClient);
+  }
   if (smCount <= wanted && smCount >= wanted - hardware.smPerTpc) return null;
   return { code: "wrong_share", message: `${id} under ${smPct} % sees ${smCount} SMs, not ${wanted}` };
 }
@@ -50,11 +52,14 @@ function progressFault(worker: WorkerView, { nowMs, limits }: RoleView): Fault |
 }
 
 /** With no daemon, or another pipe directory, CUDA runs without a cap and says nothing (NVIDIA MPS documentation). */
-function uncapped({ id, smPct, smCount }: WorkerView, wanted: number): Fault {
-  const message =
-    `${id} under ${smPct} % sees all ${smCount} SMs instead of ${wanted}: no MPS daemon answers at its ` +
-    "CUDA_MPS_PIPE_DIRECTORY, or it is another daemon's";
-  return { code: "uncapped", message };
+function uncapped({ id, smPct, smCount }: WorkerView, wanted: number, usesMps: boolean): Fault {
+  const why = usesMps
+    ? "no MPS daemon answers at its CUDA_MPS_PIPE_DIRECTORY, or it is another daemon's"
+    : "its HSA_CU_MASK does not hold";
+  return {
+    code: "uncapped",
+    message: `${id} under ${smPct} % sees all ${smCount} SMs instead of ${wanted}: ${why}`,
+  };
 }
 
 /** Ranks that compute together cannot go on when one of them is gone. */
@@ -65,7 +70,8 @@ function lostGroup(worker: WorkerView, { workers, ranks }: RoleView): Fault | nu
       other.rank !== worker.rank &&
       other.generation === worker.generation &&
       other.smPct === worker.smPct &&
-      (!other.alive || other.fault !== null),
+      // One that was let go is not lost.
+      (other.fault !== null || (!other.alive && other.retiring === null)),
   );
   if (!lost) return null;
   return {

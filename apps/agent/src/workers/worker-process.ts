@@ -20,26 +20,42 @@ export interface ProcessSpec {
   readonly logFile: string;
 }
 
-/** `ended` is called once when a process that this agent started has ended, with the reason in words. */
+/**
+ * `ended` is called once when a process that this agent started has ended, or could not be started, with the reason in
+ * words. null: it did not start. Without a log where the disk takes none.
+ */
 export function startProcess(spec: ProcessSpec, ended: (why: string) => void): ProcessKey | null {
   const [program, ...args] = spec.command;
   if (program === undefined) throw new RangeError("the command must name a program");
-  mkdirSync(dirname(spec.logFile), { recursive: true, mode: 0o700 });
-  // Appending: what is written after the file was emptied goes to its new end.
-  const log = openSync(spec.logFile, "a", 0o600);
+  const log = openLog(spec.logFile);
+  const output = log ?? "ignore";
   try {
     const child = spawn(program, args, {
       cwd: spec.cwd ?? undefined,
       env: spec.env,
-      stdio: ["ignore", log, log],
+      stdio: ["ignore", output, output],
       detached: true,
     });
     child.once("error", (error) => ended(error.message));
     child.once("exit", (code, signal) => ended(signal === null ? `exit code ${code}` : signal));
     child.unref();
     return child.pid === undefined ? null : processKey(child.pid);
+  } catch (error) {
+    // Some reasons are thrown and others are events: an environment that is too long, no memory for a process.
+    ended(String(error));
+    return null;
   } finally {
-    closeSync(log);
+    if (log !== null) closeSync(log);
+  }
+}
+
+function openLog(path: string): number | null {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    // Appending: what is written after the file was emptied goes to its new end.
+    return openSync(path, "a", 0o600);
+  } catch {
+    return null;
   }
 }
 

@@ -1,10 +1,12 @@
 /** Which worker processes there are, on disk, one small file each: the next agent finds them there. */
-import { readdirSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { workerRole } from "@fulcrum/contracts/worker-protocol.js";
 import type { Logger } from "pino";
 import { z } from "zod";
-import { readStateFile, removeStateFile, writeStateFile } from "./state-file.js";
+import { readJsonSync } from "../files/read-json.js";
+import { replaceFileSync } from "../files/replace-file.js";
+import { isAlive } from "./proc.js";
 
 const workerRecord = z.object({
   id: z.string().min(1).max(128),
@@ -29,28 +31,35 @@ export class WorkerRecords {
     this.log = of.log;
   }
 
-  /** Those that can be read. */
+  /** Of the workers that live; what there is of others is removed. */
   load(): readonly WorkerRecord[] {
-    return readdirSync(this.folder)
-      .filter((file) => file.startsWith(this.prefix) && file.endsWith(".json"))
+    const files = readdirSync(this.folder).filter((file) => file.startsWith(this.prefix));
+    const living = files
+      .filter((file) => file.endsWith(".json"))
       .flatMap((file) => {
-        const parsed = workerRecord.safeParse(readStateFile(join(this.folder, file)));
-        return parsed.success ? [parsed.data] : [];
+        const parsed = workerRecord.safeParse(readJsonSync(join(this.folder, file)));
+        return parsed.success && isAlive(parsed.data) ? [parsed.data] : [];
       });
+    const kept = new Set(living.flatMap(({ id }) => [this.recordFile(id), this.logFile(id)]));
+    for (const file of files) {
+      const path = join(this.folder, file);
+      if (!kept.has(path)) rmSync(path, { force: true });
+    }
+    return living;
   }
 
   /** A record that is lost is survivable: its worker is found when it connects, or leaves by itself. */
   write(record: WorkerRecord): void {
     try {
-      writeStateFile(this.recordFile(record.id), record);
+      replaceFileSync(this.recordFile(record.id), `${JSON.stringify(record)}\n`);
     } catch (error) {
       this.log.warn({ event: "worker_record_unwritable", worker: record.id, error: String(error) });
     }
   }
 
   remove(id: string): void {
-    removeStateFile(this.recordFile(id));
-    removeStateFile(this.logFile(id));
+    rmSync(this.recordFile(id), { force: true });
+    rmSync(this.logFile(id), { force: true });
   }
 
   logFile(id: string): string {

@@ -21,13 +21,6 @@ import { WorkerLinkError } from "./worker-link.js";
 import { type WorkerRecord, WorkerRecords } from "./worker-records.js";
 import { type ProcessSpec, boundLog, logTail, startProcess } from "./worker-process.js";
 
-/** Where an answer does not say it itself. */
-const STATE_AFTER: Readonly<Partial<Record<WorkerOp, WorkerState>>> = {
-  iterate: "armed",
-  hand_over: "handed_over",
-  drain: "draining",
-};
-
 interface Entry {
   readonly role: WorkerRole;
   /** The process that said hello, which a wrapper script may have started; before, the one that was started. */
@@ -219,7 +212,7 @@ export class WorkerRegistry {
     const told = request.op === "iterate" || request.op === "hand_over" ? { turn: request.turn } : {};
     const took = request.op === "iterate" ? { took: request.take === true } : {};
     const { turn, iteration, smCount } = answer;
-    const state = answer.state ?? STATE_AFTER[request.op];
+    const state = answer.state ?? stateAfter(request.op, this.entries.get(worker)?.view.state ?? null);
     this.update(worker, {
       ...heard,
       ...told,
@@ -252,7 +245,6 @@ export class WorkerRegistry {
 
   private adopt(record: WorkerRecord): void {
     const { id, role, rank, generation, smPct, standby } = record;
-    if (!isAlive(record)) return this.records.remove(id);
     if (this.entries.has(id)) return;
     const { pid, startTicks } = record;
     const view = { ...this.freshView(), id, rank, generation, smPct, standby, state: null };
@@ -282,6 +274,15 @@ export class WorkerRegistry {
       fault: null,
     };
   }
+}
+
+/** Where an answer does not say it itself. */
+function stateAfter(op: WorkerOp, before: WorkerState | null): WorkerState | undefined {
+  if (op === "iterate") return "armed";
+  if (op === "hand_over") return "handed_over";
+  if (op === "drain") return "draining";
+  if (op !== "keep") return undefined;
+  return before === "armed" ? "ready" : before === "handing_over" ? "iterating" : undefined;
 }
 
 /** What a worker says of its pid counts only where such a process can be seen: it may live in a pid namespace. */

@@ -4,26 +4,18 @@
  */
 import { MAX_WORKER_LINE_BYTES } from "@fulcrum/contracts/worker-protocol.js";
 import { type Candidate, RuleBroken, pause } from "./candidate.js";
-
-/** A pause in which a worker that does what it must not do would have done it. */
-const STILL_MS = 400;
-const FIRST_ITERATION_MS = 5_000;
-const HAND_OVER_MS = 30_000;
-const EXIT_MS = 10_000;
-const RECONNECT_MS = 5_000;
-const PROGRESS_MS = 3_000;
-const AHEAD_ITERATIONS = 20;
-
-export interface Workers {
-  /** Starts the next one; the first is `a`, and so on. */
-  readonly start: (name: "a" | "b" | "c") => Candidate;
-  readonly attachMs: number;
-}
-
-export interface Rule {
-  readonly name: string;
-  readonly check: (workers: Workers) => Promise<void>;
-}
+import {
+  STILL_MS,
+  FIRST_ITERATION_MS,
+  HAND_OVER_MS,
+  RECONNECT_MS,
+  exits,
+  same,
+  stays,
+  type Rule,
+  type Workers,
+} from "./checks.js";
+import { turnRules } from "./turn-rules.js";
 
 export function rulesOf(): readonly Rule[] {
   const found = new Map<string, Candidate>();
@@ -118,85 +110,6 @@ function badLines(of: (name: string) => Candidate): readonly Rule[] {
   ];
 }
 
-function turnRules(
-  of: (name: string) => Candidate,
-  ready: (workers: Workers, name: "b" | "c") => Promise<Candidate>,
-): readonly Rule[] {
-  return [
-    {
-      name: "does not iterate before it is given a turn",
-      check: async () => stays(of("a"), 0),
-    },
-    {
-      name: "takes the first turn and iterates",
-      check: async () => {
-        await of("a").accept({ op: "iterate", turn: 1, take: true });
-        const { turn } = await of("a").event("iterating", FIRST_ITERATION_MS);
-        same("event iterating", { turn }, { turn: 1 });
-        await of("a").accept({ op: "iterate", turn: 1, take: true });
-      },
-    },
-    {
-      name: "says progress about once a second, with numbers that only grow",
-      check: async () => {
-        const a = of("a");
-        await a.event("progress", PROGRESS_MS);
-        const from = a.events.length;
-        await a.event("progress", PROGRESS_MS, from);
-        onlyGrow(a.events.flatMap((event) => (event.event === "progress" ? [event.iteration] : [])));
-      },
-    },
-    {
-      name: "a second worker that is armed does not iterate while the first holds the turn",
-      check: async (workers) => {
-        const b = await ready(workers, "b");
-        await b.accept({ op: "iterate", turn: 2 });
-        await stays(b, (await b.status()).iteration);
-        await b.reach("armed");
-      },
-    },
-    {
-      name: "refuses to hand over at an iteration that is past with too_late, and at an old turn with stale_turn",
-      check: async () => {
-        const a = of("a");
-        await a.until("an iteration", 5_000, () =>
-          a.events.some((e) => e.event === "progress" && e.iteration > 0),
-        );
-        await a.refuse({ op: "hand_over", turn: 2, at: 0 }, "too_late");
-        await a.refuse({ op: "hand_over", turn: 1 }, "stale_turn");
-        same("state", { state: (await a.status()).state }, { state: "iterating" });
-      },
-    },
-    {
-      name: "hands over: the first stops, the second goes on with the next iteration",
-      check: async () => handOver(of("a"), of("b"), 2, null),
-    },
-    {
-      name: "takes hand_over again when it is done",
-      check: async () => {
-        await of("a").accept({ op: "hand_over", turn: 2 });
-        await stays(of("a"), (await of("a").status()).iteration);
-      },
-    },
-    {
-      name: "goes back at an iteration that was agreed on",
-      check: async () => {
-        const [a, b] = [of("a"), of("b")];
-        await a.accept({ op: "iterate", turn: 3 });
-        const at = (await b.status()).iteration + AHEAD_ITERATIONS;
-        await handOver(b, a, 3, at);
-      },
-    },
-    {
-      name: "refuses a turn that the role has had with stale_turn, and names the turn that is",
-      check: async () => {
-        const { turn } = await of("b").refuse({ op: "iterate", turn: 2 }, "stale_turn");
-        same("the refusal", { turn: turn ?? null }, { turn: 3 });
-      },
-    },
-  ];
-}
-
 function faultRules(
   of: (name: string) => Candidate,
   ready: (workers: Workers, name: "b" | "c") => Promise<Candidate>,
@@ -273,48 +186,4 @@ function endRules(of: (name: string) => Candidate): readonly Rule[] {
       },
     },
   ];
-}
-
-async function handOver(from: Candidate, to: Candidate, turn: number, at: number | null): Promise<void> {
-  const heard = to.events.length;
-  const { iteration: last } = await from.accept({ op: "hand_over", turn, at }, HAND_OVER_MS);
-  if (last === undefined) throw new RuleBroken("the answer to hand_over must say the last iteration it ran");
-  if (at !== null) same("the answer", { iteration: last }, { iteration: at });
-  const began = await to.event("iterating", FIRST_ITERATION_MS, heard);
-  same("event iterating", { turn: began.turn, iteration: began.iteration }, { turn, iteration: last + 1 });
-  await from.reach("handed_over");
-  await stays(from, last);
-}
-
-function onlyGrow(iterations: readonly number[]): void {
-  const falls = iterations.some((iteration, at) => at > 0 && iteration < (iterations[at - 1] ?? 0));
-  if (falls) throw new RuleBroken(`iteration fell: ${iterations.join(", ")}`);
-}
-
-/** It must not run an iteration for a while. */
-async function stays(candidate: Candidate, iteration: number): Promise<void> {
-  const from = candidate.events.length;
-  await pause(STILL_MS);
-  const now = await candidate.status();
-  const iterated = candidate.events
-    .slice(from)
-    .some(({ event }) => event === "iterating" || event === "progress");
-  if (now.state === "iterating" || now.iteration > iteration || iterated) {
-    throw new RuleBroken(`it iterates without the turn: state ${now.state}, iteration ${now.iteration}`);
-  }
-}
-
-async function exits(candidate: Candidate): Promise<void> {
-  const exit = await candidate.until("its end", EXIT_MS, () => candidate.exit);
-  if (exit.code !== 0)
-    throw new RuleBroken(`it ended with ${exit.signal ?? `exit code ${exit.code}`}, not with 0`);
-}
-
-function same(what: string, is: Record<string, unknown>, should: Record<string, unknown>): void {
-  const off = Object.entries(should).filter(([field, value]) => is[field] !== value);
-  if (off.length === 0) return;
-  const parts = off.map(
-    ([field, value]) => `${field} must be ${JSON.stringify(value)}, got ${JSON.stringify(is[field])}`,
-  );
-  throw new RuleBroken(`${what}: ${parts.join(", ")}`);
 }

@@ -8,7 +8,7 @@ import { DriverError, type DriverCapabilities, type Plan, type Verdict } from ".
 import { quantise } from "../quantise.js";
 import { fixedSplitLimits } from "../staged/fixed-split.js";
 import { askJson } from "../staged/json-request.js";
-import type { Knob, Move, Reading } from "../staged/knob.js";
+import { type Applied, type Knob, type Move, type Reading, toldGeneration } from "../staged/knob.js";
 import type { AdmissionCapConfig } from "./admission-cap-config.js";
 
 const tokens = z
@@ -18,7 +18,7 @@ const tokens = z
 
 const capState = z.object({
   /** Of the cap in force; 0 before any was set. */
-  revision: z.int().min(0).max(2_147_483_647),
+  revision: toldGeneration,
   /** null: no cap. */
   maxAdmittedPromptTokens: tokens.nullable(),
   /** The ledger: prompt tokens of the requests admitted and not finished. */
@@ -50,9 +50,14 @@ export class AdmissionCapKnob implements Knob {
     };
   }
 
-  async read(): Promise<Reading> {
+  async read(applied: Applied | null): Promise<Reading> {
     const state = await this.get();
-    return { bootId: state.bootId, delivered: this.deliveredBy(state), generation: state.revision };
+    const { bootId, revision: generation, maxAdmittedPromptTokens } = state;
+    const reading = { bootId, generation, delivered: this.deliveredBy(state) };
+    if (applied === null) return reading;
+    const runs =
+      generation === applied.generation && maxAdmittedPromptTokens === this.capOf(applied.asked, state);
+    return { ...reading, runs };
   }
 
   plan(target: GeneratedAllocation, capabilities: DriverCapabilities): Plan {

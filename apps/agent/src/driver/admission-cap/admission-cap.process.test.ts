@@ -79,6 +79,20 @@ describe("an admission cap", () => {
     expect(gateway.maxAdmittedPromptTokens).toBe(40_000);
   });
 
+  test("that the gateway dropped is seen as lost, and is set again under the same revision", async () => {
+    const driver = driverOf();
+    await moveTo(driver, 3, quota(40));
+    gateway.maxAdmittedPromptTokens = null;
+    expect(await driver.observe()).toMatchObject({
+      generation: 0,
+      delivered: { kvQuotaPct: 100 },
+      conditions: ["AllocationLost"],
+    });
+    await moveTo(driver, 3, quota(40));
+    expect(gateway.maxAdmittedPromptTokens).toBe(40_000);
+    expect(await driver.observe()).toMatchObject({ generation: 3, conditions: [] });
+  });
+
   test("of a newer controller is not overwritten", async () => {
     const driver = driverOf();
     const plan = await planned(driver, 3, quota(40));
@@ -130,6 +144,14 @@ describe("a gateway that misbehaves", () => {
     ],
     ["answers what is not JSON", (response) => void response.end("hello"), "bad_answer"],
     ["answers another shape", (response) => void response.end('{"revision":-1}'), "bad_answer"],
+    [
+      "has a revision that leaves no room above it",
+      (response) =>
+        void response.end(
+          '{"bootId":"b","revision":2147483647,"maxAdmittedPromptTokens":null,"inFlightPromptTokens":0,"kvTokens":9}',
+        ),
+      "bad_answer",
+    ],
     ["answers without end", (response) => void response.end("x".repeat(300_000)), "bad_answer"],
     ["answers 500", (response) => void response.writeHead(500).end("{}"), "unreachable"],
     ["sends elsewhere", (response) => void response.writeHead(302, { location: "/x" }).end(), "unreachable"],

@@ -14,7 +14,7 @@ const bytes = z
 /** kvcached's page is a multiple of 2 MiB. */
 const PAGE_BYTES = 2 * 1024 * 1024;
 
-export const kvcachedQuota = z.strictObject({
+const fields = z.strictObject({
   type: z.literal("kvcached"),
   segment: segmentName,
   folder: absolutePath.default(SEGMENT_FOLDER),
@@ -38,6 +38,31 @@ export const kvcachedQuota = z.strictObject({
   lockTimeoutMs: durationMs(1, 60_000, 1_000),
 });
 
-export const kvcachedDriver = kvcachedQuota.extend({ smPct: fixedSmPct });
+interface Sharing {
+  readonly segment: string;
+  readonly share?: { readonly peers: readonly string[] } | undefined;
+}
+
+/** Whoever counts itself among the others waits for itself for ever. */
+const withOthersOnly = <T extends z.ZodType<Sharing>>(shape: T): T =>
+  shape
+    .refine(({ segment, share }) => share?.peers.every((peer) => !mayBeSame(peer, segment)) ?? true, {
+      path: ["share", "peers"],
+      error: "must not fit the instance's own segment",
+    })
+    .refine(({ share }) => new Set(share?.peers).size === (share?.peers.length ?? 0), {
+      path: ["share", "peers"],
+      error: "must not name a segment twice",
+    });
+
+function mayBeSame(left: string, right: string): boolean {
+  const [a, b] = [left, right].map((name) => name.replace(/\*$/, "")) as [string, string];
+  if (left.endsWith("*") && right.endsWith("*")) return a.startsWith(b) || b.startsWith(a);
+  if (left.endsWith("*")) return b.startsWith(a);
+  return right.endsWith("*") ? a.startsWith(b) : a === b;
+}
+
+export const kvcachedQuota = withOthersOnly(fields);
+export const kvcachedDriver = withOthersOnly(fields.extend({ smPct: fixedSmPct }));
 
 export type KvcachedConfig = z.infer<typeof kvcachedDriver>;

@@ -4,29 +4,25 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import type { Allocation, GeneratedAllocation } from "@fulcrum/core/nouns.js";
 import { releaseFileLock, tryFileLock } from "@fulcrum/kv-pool/file-lock.js";
-import { z } from "zod";
 import { DriverError, type DriverCapabilities, type Plan, type Verdict } from "../partition-driver.js";
 import { quantise } from "../quantise.js";
 import { fixedSplitLimits } from "../staged/fixed-split.js";
 import type { Knob, Move, Reading } from "../staged/knob.js";
-import { fileError } from "../staged/replace-file.js";
-import { StateFile } from "../staged/state-file.js";
+import { fileError } from "../../files/replace-file.js";
 import type { KvcachedConfig } from "./kvcached-config.js";
 import {
   greatestLimit,
   heldBytes,
+  leastLimit,
   limitOfPct,
   nextLimit,
   pctOfLimit,
   type QuotaUnits,
   roomBytes,
 } from "./quota-rule.js";
-import { changeLimit, findSegments, readSegment, type SegmentPlace, type SegmentReading } from "./segment.js";
-
-const startState = z.strictObject({
-  identity: z.string().nullable(),
-  startTotalBytes: z.number().min(0),
-});
+import { changeLimit, readSegment, type SegmentReading } from "./segment.js";
+import { type KnownSegment, SegmentMemory } from "./segment-memory.js";
+import { segmentPlace } from "./segment-place.js";
 
 /** Held while a growth is checked and written, by every agent of the node. */
 const SHARE_LOCK = ".fulcrum-kvcached.lock";
@@ -35,15 +31,15 @@ const GIB = 2 ** 30;
 
 export class KvcachedKnob implements Knob {
   readonly appliesSlowly = false;
-  private readonly start: StateFile<z.infer<typeof startState>>;
+  private readonly memory: SegmentMemory;
   private readonly bundleBytes: number;
 
-  /** `startPath`: where the start-up total of the segment is kept over agent restarts. */
+  /** `memoryPath`: where what is known of the segment is kept over agent restarts. */
   constructor(
     private readonly config: KvcachedConfig,
-    startPath: string,
+    memoryPath: string,
   ) {
-    this.start = new StateFile(startPath, startState, { identity: null, startTotalBytes: 0 });
+    this.memory = new SegmentMemory(memoryPath);
     this.bundleBytes = config.pageBytes * config.layers * config.kvBuffers;
   }
 
@@ -55,7 +51,7 @@ export class KvcachedKnob implements Knob {
       throw new DriverError("nothing_to_move", `${message}: check layers, kvBuffers and pageBytes`, false);
     }
     const limits = fixedSplitLimits(this.config.smPct, {
-      minKvQuotaPct: Math.max(1, pctOfLimit(bundleBytes, units)),
+      minKvQuotaPct: pctOfLimit(leastLimit(units), units),
       maxKvQuotaPct: pctOfLimit(greatestLimit(units), units),
     });
     return { driver: "kvcached", live: true, limits, prepareMs: 0, smCount: null, roundingPct: 0 };
@@ -63,9 +59,10 @@ export class KvcachedKnob implements Knob {
 
   async read(): Promise<Reading> {
     const reading = await this.readOwn();
+    const { bootId } = await this.knownOf(reading);
     const units = await this.unitsOf(reading);
     const kvQuotaPct = Math.min(100, Math.max(1, pctOfLimit(reading.limitBytes, units)));
-    return { bootId: reading.identity, delivered: { split: this.split, kvQuotaPct } };
+    return { bootId, delivered: { split: this.split, kvQuotaPct } };
   }
 
   plan(target: GeneratedAllocation, capabilities: DriverCapabilities): Plan {
@@ -134,27 +131,31 @@ export class KvcachedKnob implements Knob {
   private lastUnits: QuotaUnits | null = null;
 
   private async readOwn(): Promise<SegmentReading> {
-    return readSegment(await this.placeOf(this.config.segment));
+    return readSegment(await segmentPlace(this.config.segment, this.config));
   }
 
   private async write(seen: SegmentReading, targetBytes: number): Promise<void> {
-    await changeLimit(await this.placeOf(this.config.segment), (reading) => {
-      if (reading.identity !== seen.identity) {
+    const { drain } = this.config;
+    const next = nextLimit(targetBytes, seen, this.bundleBytes, drain);
+    if (next === null) return;
+    await this.memory.writing(seen.limitBytes, next);
+    const place = await segmentPlace(this.config.segment, this.config);
+    const after = await changeLimit(place, (reading) => {
+      if (reading.identity !== seen.identity || reading.limitBytes !== seen.limitBytes) {
         throw new DriverError("unreachable", "the engine started again in between", true);
       }
-      return nextLimit(targetBytes, reading, this.bundleBytes, this.config.drain);
+      // Use may have grown since: then this step is too far down, and the next look takes another.
+      const now = nextLimit(targetBytes, reading, this.bundleBytes, drain);
+      return now === null || now > next ? null : next;
     });
+    await this.memory.wrote(after.limitBytes);
   }
 
-  /** Remembers the total of a segment when it is first seen: later its field holds what was written to it. */
-  private async unitsOf({ identity, limitBytes, usedBytes }: SegmentReading): Promise<QuotaUnits> {
-    let known = await this.start.load();
-    if (known.identity !== identity) {
-      known = await this.start.keep({ identity, startTotalBytes: this.config.startTotalBytes ?? limitBytes });
-    }
-    const { startTotalBytes } = known;
-    if (usedBytes > startTotalBytes) {
-      const message = `${this.config.segment}: used must be at most the start-up total ${startTotalBytes}, got ${usedBytes}`;
+  private async unitsOf(reading: SegmentReading): Promise<QuotaUnits> {
+    const { startTotalBytes } = await this.knownOf(reading);
+    if (reading.usedBytes > startTotalBytes) {
+      const from = this.config.startTotalBytes === undefined ? "" : " (driver.startTotalBytes)";
+      const message = `${this.config.segment}: used must be at most the start-up total ${startTotalBytes}${from}, got ${reading.usedBytes}`;
       throw new DriverError("bad_answer", message, true);
     }
     const { restoreOneBundleShort } = this.config;
@@ -162,21 +163,10 @@ export class KvcachedKnob implements Knob {
     return this.lastUnits;
   }
 
-  private async placeOf(name: string): Promise<SegmentPlace> {
-    const { folder, lockTimeoutMs } = this.config;
-    if (!name.endsWith("*")) return { path: join(folder, name), lockTimeoutMs };
-    const prefix = name.slice(0, -1);
-    const found = (await findSegments(folder, prefix, lockTimeoutMs)).filter(({ fault }) => fault === null);
-    const [only, other] = found;
-    if (!only)
-      throw new DriverError("unreachable", `no kvcached segment in ${folder} begins with ${prefix}`, true);
-    if (!other) return { path: join(folder, only.name), lockTimeoutMs };
-    const names = found.map((each) => each.name).join(", ");
-    throw new DriverError(
-      "ambiguous_segment",
-      `${name} fits ${names}: set KVCACHED_IPC_NAME and name it`,
-      false,
-    );
+  /** What is configured wins over what was read. */
+  private async knownOf(reading: SegmentReading): Promise<KnownSegment> {
+    const known = await this.memory.know(reading);
+    return { ...known, startTotalBytes: this.config.startTotalBytes ?? known.startTotalBytes };
   }
 
   private async whyNoRoom(targetBytes: number): Promise<string | null> {
@@ -185,7 +175,7 @@ export class KvcachedKnob implements Knob {
     const held: SegmentReading[] = [];
     for (const peer of share.peers) {
       // A peer that does not run holds nothing; one that cannot be read might hold anything.
-      const reading = await this.placeOf(peer)
+      const reading = await segmentPlace(peer, this.config)
         .then(readSegment)
         .catch((error: unknown) => {
           if (error instanceof DriverError && error.code === "unreachable") return null;

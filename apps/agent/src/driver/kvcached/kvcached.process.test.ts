@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -107,14 +107,58 @@ describe("a kvcached quota", () => {
     expect((await driver.verify(plan)).kind).toBe("delivered");
   });
 
-  test("that somebody else lowered is not delivered", async () => {
+  test("that somebody else lowered is seen as lost, and is applied again over the pool as it was", async () => {
     const segment = await engine("kvcached_a", 4 * GIB);
     const driver = driverOf("kvcached_a");
     const plan = await moveTo(driver, 1, quota(50));
-    await segment.write([GIB, 0, 0]);
-    expect(await driver.verify(plan)).toEqual({
-      kind: "not_delivered",
-      message: "the limit is 1 GiB, asked 2 GiB",
+    const before = await driver.observe();
+    await segment.write([GIB, BUNDLE, 0]);
+    const after = await driver.observe();
+    expect(after).toMatchObject({ generation: 0, delivered: { kvQuotaPct: 25 } });
+    expect(after.bootId).not.toBe(before.bootId);
+    await moveTo(driver, 1, quota(50));
+    expect(await driver.verify(plan)).toMatchObject({ kind: "delivered" });
+    expect(await limitOf("kvcached_a")).toBe(2 * GIB);
+  });
+
+  test.each<[string, number]>([
+    ["as large a pool", 4 * GIB],
+    ["a larger pool", 8 * GIB],
+    ["a smaller pool", 3 * GIB],
+    ["a pool below what was written", GIB],
+  ])("is lost with an engine that was killed and left its file to the next, of %s", async (_what, total) => {
+    const segment = await engine("kvcached_a", 4 * GIB);
+    const driver = driverOf("kvcached_a");
+    await moveTo(driver, 5, quota(50));
+    await segment.write([2 * GIB, GIB, BUNDLE]);
+    const before = await driver.observe();
+    const { ino } = await stat(segment.path);
+    // What kvcached writes when it starts, into the file that is there.
+    await segment.write([total, 0, 0]);
+    expect((await stat(segment.path)).ino).toBe(ino);
+    // An agent that was away meanwhile sees it too.
+    const later = driverOf("kvcached_a");
+    const after = await later.observe();
+    expect(after).toMatchObject({ generation: 0, phase: "steady", delivered: { kvQuotaPct: 100 } });
+    expect(after.bootId).not.toBe(before.bootId);
+    expect((await later.observe()).bootId).toBe(after.bootId);
+    await moveTo(later, 5, quota(50));
+    expect(await limitOf("kvcached_a")).toBe(total / 2);
+    await segment.write([total / 2, total / 2, 0]);
+    expect(await later.observe()).toMatchObject({ generation: 5, bootId: after.bootId });
+  });
+
+  test("of a start-up total that is configured holds at once, also for a segment that is known already", async () => {
+    await engine("kvcached_a", GIB);
+    expect((await driverOf("kvcached_a").observe()).delivered.kvQuotaPct).toBe(100);
+    const driver = driverOf("kvcached_a", { startTotalBytes: 4 * GIB });
+    expect((await driver.observe()).delivered.kvQuotaPct).toBe(25);
+    await moveTo(driver, 1, quota(50));
+    expect(await limitOf("kvcached_a")).toBe(2 * GIB);
+    await new FakeSegment(folder, "kvcached_a").write([2 * GIB, 5 * GIB, 0]);
+    await expect(driver.observe()).rejects.toMatchObject({
+      code: "bad_answer",
+      message: expect.stringContaining("(driver.startTotalBytes)") as string,
     });
   });
 
@@ -142,7 +186,7 @@ describe("a move between two engines of one GPU", () => {
     const b = await engine("kvcached_b", 6 * GIB);
     await donor().observe();
     await taker().observe();
-    await b.write([2 * GIB, 0, 0]);
+    await b.write([2 * GIB, BUNDLE, 0]);
     await a.write([6 * GIB, 5 * GIB, 0]);
 
     const aDown = await moveTo(donor(), 1, quota(50));
@@ -173,7 +217,7 @@ describe("a move between two engines of one GPU", () => {
     const b = await engine("kvcached_b", 6 * GIB);
     const grow = taker();
     await grow.observe();
-    await b.write([GIB, 0, 0]);
+    await b.write([GIB, BUNDLE, 0]);
     await grow.prepare(await planned(grow, 1, quota(75)));
     await grow.rollback(1);
     expect(await grow.observe()).toMatchObject({ generation: 0, phase: "steady", prepared: null });

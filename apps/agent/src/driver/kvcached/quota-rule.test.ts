@@ -29,6 +29,7 @@ describe("the limit of a share", () => {
   test.each<[string, number, QuotaUnits, number]>([
     ["in whole bundles, downwards", 50.9, units(40), 20],
     ["at least one, for 0 is ignored", 1, units(40), 1],
+    ["at least 1 %, for less cannot be told", 1, units(512), 6],
     ["the whole is one bundle short (#498)", 100, units(40), 39],
     ["also where nearly the whole is asked", 99.99, units(40), 39],
     ["the whole itself where the engine takes it", 100, units(40, false), 40],
@@ -46,6 +47,7 @@ describe("the limit of a share", () => {
           const of = { startTotalBytes, bundleBytes: BUNDLE, restoreOneBundleShort };
           const limit = limitOfPct(pct, of);
           expect(limit).toBeGreaterThanOrEqual(BUNDLE);
+          expect(pctOfLimit(limit, of)).toBeGreaterThanOrEqual(1);
           expect(limit).toBeLessThanOrEqual(greatestLimit(of));
           expect(limitOfPct(pctOfLimit(limit, of), of)).toBe(limit);
         },

@@ -15,13 +15,18 @@ export function greatestLimit({ startTotalBytes, bundleBytes, restoreOneBundleSh
   return Math.max(bundleBytes, (Math.floor(startTotalBytes / bundleBytes) - 1) * bundleBytes);
 }
 
-/** The deliverable limit at or below a share of the start-up total; at least one bundle, for 0 is ignored. */
+/** The fewest whole bundles that are 1 % or more: a quota below that cannot be told. */
+export function leastLimit({ startTotalBytes, bundleBytes }: QuotaUnits): number {
+  return Math.max(1, Math.ceil(startTotalBytes / 100 / bundleBytes - 1e-6)) * bundleBytes;
+}
+
+/** The deliverable limit at or below a share of the start-up total, and at least the least one. */
 export function limitOfPct(kvQuotaPct: number, units: QuotaUnits): number {
   const { startTotalBytes, bundleBytes } = units;
   if (kvQuotaPct >= 100) return greatestLimit(units);
   // 1e-6 of a bundle: a percentage made from whole bundles must come back as the same bundles.
   const bundles = Math.floor((startTotalBytes * kvQuotaPct) / 100 / bundleBytes + 1e-6);
-  return Math.min(greatestLimit(units), Math.max(1, bundles) * bundleBytes);
+  return Math.min(greatestLimit(units), Math.max(leastLimit(units), bundles * bundleBytes));
 }
 
 /** Nine decimals, so that limitOfPct gives the same limit again. */

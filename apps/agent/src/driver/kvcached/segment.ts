@@ -10,15 +10,15 @@ import { endianness } from "node:os";
 import { join } from "node:path";
 import { FileLockError, withFileLock } from "@fulcrum/kv-pool/file-lock.js";
 import { DriverError } from "../partition-driver.js";
-import { fileError } from "../staged/replace-file.js";
+import { fileError } from "../../files/replace-file.js";
 
 export const SEGMENT_BYTES = 24;
 export const SEGMENT_FOLDER = "/dev/shm";
 /** 1 PiB: more is garbage, and less is an exact number. */
-const MOST_BYTES = 2 ** 50;
+export const MAX_SEGMENT_BYTES = 2 ** 50;
 
 export interface SegmentReading {
-  /** Of this file: an engine that starts again makes a new one. */
+  /** Of this file: an engine that ended well takes it away, and the next one makes a new one. */
   readonly identity: string;
   readonly limitBytes: number;
   readonly usedBytes: number;
@@ -148,8 +148,8 @@ function readLocked(path: string, fd: number): SegmentReading {
     ["used", usedBytes, 0],
     ["prealloc", preallocBytes, 0],
   ] as const) {
-    if (value < least || value > MOST_BYTES) {
-      const message = `${path}: ${field} must be ${least}..${MOST_BYTES} bytes, got ${value}`;
+    if (value < least || value > MAX_SEGMENT_BYTES) {
+      const message = `${path}: ${field} must be ${least}..${MAX_SEGMENT_BYTES} bytes, got ${value}`;
       throw new DriverError("bad_answer", message, true);
     }
   }

@@ -7,11 +7,15 @@ import { DriverError } from "../partition-driver.js";
 import { argv, durationMs, httpUrl } from "../../config-fields.js";
 import { requestJson } from "../staged/json-request.js";
 
-/** A command, or a POST; done when it ends well. */
-const order = z.union([
-  z.strictObject({ command: argv, timeoutMs: durationMs(100, 3_600_000, 60_000) }),
-  z.strictObject({ url: httpUrl, timeoutMs: durationMs(100, 3_600_000, 60_000) }),
-]);
+/** A command, or a POST; done when it ends well. One shape with both, so that a wrong field is told by its name. */
+const order = z
+  .strictObject(
+    { command: argv.optional(), url: httpUrl.optional(), timeoutMs: durationMs(100, 3_600_000, 60_000) },
+    "must be { command: [...] } or { url: ... }, and may hold timeoutMs",
+  )
+  .refine(({ command, url }) => (command === undefined) !== (url === undefined), {
+    error: "must have either command or url",
+  });
 
 type Order = z.infer<typeof order>;
 
@@ -45,8 +49,8 @@ const COMMAND_GRACE_MS = 2_000;
 
 /** @throws DriverError `code` */
 export async function give(how: Order, code: string): Promise<void> {
-  if ("command" in how) return runCommand(how.command, how.timeoutMs, code);
-  const { url, timeoutMs } = how;
+  const { command, url = "", timeoutMs } = how;
+  if (command) return runCommand(command, timeoutMs, code);
   const answer = await requestJson({ method: "POST", url, body: {}, timeoutMs }).catch((error: unknown) => {
     throw new DriverError(code, error instanceof Error ? error.message : String(error), true);
   });

@@ -5,8 +5,8 @@ import { DriverError, type DriverCapabilities, type Plan, type Verdict } from ".
 import { judge } from "../quantise.js";
 import { fixedSplitLimits } from "../staged/fixed-split.js";
 import { requestJson } from "../staged/json-request.js";
-import type { Knob, Move, Reading } from "../staged/knob.js";
-import { fileError, replaceFile } from "../staged/replace-file.js";
+import type { Applied, Knob, Move, Reading } from "../staged/knob.js";
+import { fileError, replaceFile } from "../../files/replace-file.js";
 import type { DrainedRestart } from "./drained-restart.js";
 
 /** How an engine's file says a split. */
@@ -20,8 +20,12 @@ export interface SplitFile {
   readonly roundingPct: number;
   readonly plan: (target: GeneratedAllocation, capabilities: DriverCapabilities) => Plan;
   readonly render: (generation: number, split: Split) => string;
-  /** null: the text does not say a split. */
-  readonly parse: (text: string) => { readonly generation: number; readonly split: Split } | null;
+  readonly parse: (text: string) => FileSaid | { readonly problem: string };
+}
+
+export interface FileSaid {
+  readonly generation: number;
+  readonly split: Split;
 }
 
 /** What the engine itself says that it was given. */
@@ -51,7 +55,7 @@ export class RestartKnob implements Knob {
   async probe(): Promise<DriverCapabilities> {
     const { file, restart } = this.options;
     const { driver, smCount, roundingPct } = file;
-    const { split } = await this.fromFile();
+    const { split } = await readSplitFile(this.options.file);
     // One limit serves both phases, so that only a split of equal shares can be declared as fixed.
     const fixed = !restart.allowed && split.prefillSmPct === split.decodeSmPct;
     const quota = { minKvQuotaPct: OPEN_QUOTA_PCT, maxKvQuotaPct: OPEN_QUOTA_PCT };
@@ -59,15 +63,20 @@ export class RestartKnob implements Knob {
     return { driver, live: false, limits, prepareMs: await restart.expectedMs(), smCount, roundingPct };
   }
 
-  async read(): Promise<Reading> {
+  async read(applied: Applied | null): Promise<Reading> {
     const { file, readBack, healthUrl, healthTimeoutMs } = this.options;
     const { status } = await requestJson({ method: "GET", url: healthUrl, timeoutMs: healthTimeoutMs });
     if (status !== 200) throw new DriverError("unreachable", `${healthUrl} answered ${status}`, true);
     await this.options.restart.resume();
-    const said = await this.fromFile();
-    const split = (await readBack?.read()) ?? said.split;
+    const said = await readSplitFile(file);
+    const split = readBack ? await readBack.read() : said.split;
     // An engine that starts again reads the same file: nothing is lost that would have to be applied again.
-    return { bootId: file.driver, delivered: allocationOf(split), generation: said.generation };
+    const { generation } = said;
+    const reading = { bootId: file.driver, delivered: allocationOf(split ?? said.split), generation };
+    if (applied === null || split === null) return reading;
+    const { roundingPct } = file;
+    const { kind } = judge({ ...applied, roundingPct, adjusted: [] }, reading.delivered);
+    return { ...reading, runs: generation === applied.generation && kind === "delivered" };
   }
 
   plan(target: GeneratedAllocation, capabilities: DriverCapabilities): Plan {
@@ -84,7 +93,7 @@ export class RestartKnob implements Knob {
 
   async apply({ generation, asked, resumed }: Move): Promise<void> {
     const { restart, readBack, file } = this.options;
-    const before = await this.fromFile();
+    const before = await readSplitFile(this.options.file);
     // Of a resumed move the file may be the new one already: then what was before lies beside it.
     if (!resumed || before.generation < generation) await this.keepOld();
     await restart.move({
@@ -113,19 +122,6 @@ export class RestartKnob implements Knob {
     this.options.restart.close();
   }
 
-  private async fromFile(): Promise<{ readonly generation: number; readonly split: Split }> {
-    const { path, startUp, parse } = this.options.file;
-    const text = await textOrNull(path);
-    if (text === null) return { generation: 0, split: startUp };
-    const said = parse(text);
-    if (said) return said;
-    throw new DriverError(
-      "bad_file",
-      `${path} does not say a split that this driver could have written`,
-      false,
-    );
-  }
-
   private get oldPath(): string {
     return `${this.options.file.path}.fulcrum-old`;
   }
@@ -146,6 +142,15 @@ export class RestartKnob implements Knob {
   private writeText(text: string): Promise<void> {
     return replaceFile(this.options.file.path, text, READABLE);
   }
+}
+
+/** @throws DriverError `bad_file`, or why it cannot be read */
+export async function readSplitFile({ path, startUp, parse }: SplitFile): Promise<FileSaid> {
+  const text = await textOrNull(path);
+  if (text === null) return { generation: 0, split: startUp };
+  const said = parse(text);
+  if ("split" in said) return said;
+  throw new DriverError("bad_file", `${path}: ${said.problem}`, false);
 }
 
 async function textOrNull(path: string): Promise<string | null> {

@@ -2,7 +2,8 @@
 import { type GeneratedAllocation, type Split, WIDEST_LIMITS } from "@fulcrum/core/nouns.js";
 import type { DriverCapabilities, Plan } from "../partition-driver.js";
 import { quantise } from "../quantise.js";
-import type { SplitFile } from "../restart/restart-knob.js";
+import type { FileSaid, SplitFile } from "../restart/restart-knob.js";
+import { MAX_TOLD_GENERATION } from "../staged/knob.js";
 import type { SemiPdStaticConfig } from "./semi-pd-config.js";
 
 const PREFILL = "SEMI_PD_PREFILL_SM_PERCENTILE";
@@ -40,17 +41,35 @@ export function renderEnv(generation: number, { prefillSmPct, decodeSmPct }: Spl
   ].join("\n");
 }
 
+const LINE = /^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$/;
+const WHOLE = /^(?:(\d{1,10})|"(\d{1,10})"|'(\d{1,10})')$/;
+/** Of the variables that are read, each within its bounds. */
+const BOUNDS: ReadonlyMap<string, readonly [least: number, most: number]> = new Map([
+  [PREFILL, [1, 100]],
+  [DECODE, [1, 100]],
+  [GENERATION, [0, MAX_TOLD_GENERATION]],
+]);
+
 /** Also of a file that a person wrote; what is not named in it has Semi-PD's default. */
-export function parseEnv(text: string): { readonly generation: number; readonly split: Split } | null {
+export function parseEnv(text: string): FileSaid | { readonly problem: string } {
   const values = new Map<string, number>();
   for (const line of text.split("\n")) {
-    const found = /^\s*(?:export\s+)?([A-Z_]+)\s*=\s*"?(\d{1,10})"?\s*$/.exec(line);
-    if (found?.[1] !== undefined) values.set(found[1], Number(found[2]));
+    const [, name = "", said = ""] = LINE.exec(line) ?? [];
+    const bounds = BOUNDS.get(name);
+    if (!bounds) continue;
+    const digits = WHOLE.exec(said)
+      ?.slice(1)
+      .find((group) => group !== undefined);
+    const value = digits === undefined ? Number.NaN : Number(digits);
+    if (!(value >= bounds[0] && value <= bounds[1])) {
+      const problem = `${name} must be a whole number, ${bounds.join("..")}, got ${said.slice(0, 100)}`;
+      return { problem };
+    }
+    values.set(name, value);
   }
   const split = {
     prefillSmPct: values.get(PREFILL) ?? START_UP.prefillSmPct,
     decodeSmPct: values.get(DECODE) ?? START_UP.decodeSmPct,
   };
-  const fits = Object.values(split).every((pct) => pct >= 1 && pct <= 100);
-  return fits ? { generation: Math.min(values.get(GENERATION) ?? 0, 2_147_483_647), split } : null;
+  return { generation: values.get(GENERATION) ?? 0, split };
 }

@@ -6,7 +6,8 @@
 import { open, stat } from "node:fs/promises";
 import type { Split } from "@fulcrum/core/nouns.js";
 import type { ReadBack } from "../restart/restart-knob.js";
-import { fileError } from "../staged/replace-file.js";
+import { DriverError } from "../partition-driver.js";
+import { fileError } from "../../files/replace-file.js";
 
 const LINE = /\b(PREFILL|DECODE)\b(?: DP(\d+))?(?: TP(\d+))?\] Available SMs: (\d{1,5})\b/g;
 const CHUNK_BYTES = 1_048_576;
@@ -42,8 +43,13 @@ export class SmCountLog implements ReadBack {
   };
 
   private pctOf(ranks: ReadonlyMap<string, number>): number {
+    const most = Math.max(...ranks.values());
+    if (most > this.smCount) {
+      const message = `${this.path}: a worker says ${most} SMs, driver.smCount is ${this.smCount}`;
+      throw new DriverError("bad_answer", message, true);
+    }
     const pct = (100 * Math.min(...ranks.values())) / this.smCount;
-    return Math.min(100, Math.max(1, Math.round(pct * 100) / 100));
+    return Math.max(1, Math.round(pct * 100) / 100);
   }
 
   private async readOn(): Promise<void> {

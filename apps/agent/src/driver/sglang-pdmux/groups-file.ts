@@ -2,7 +2,8 @@
 import { parse, stringify } from "yaml";
 import { z } from "zod";
 import type { Split } from "@fulcrum/core/nouns.js";
-import type { SplitFile } from "../restart/restart-knob.js";
+import type { FileSaid, SplitFile } from "../restart/restart-knob.js";
+import { MAX_TOLD_GENERATION } from "../staged/knob.js";
 import type { PdmuxRestartConfig } from "./pdmux-config.js";
 import { nearestGroup, planGroup, smLimits, splitOfGroup, type SmUnits } from "./sm-groups.js";
 
@@ -49,15 +50,20 @@ export function renderGroups(
   return `# fulcrum generation ${generation}\n${text}`;
 }
 
-/** Of a file with several divisions the first is what it says at the smallest batch. null: not of this GPU. */
-function parseGroups(
-  text: string,
-  smCount: number,
-): { readonly generation: number; readonly split: Split } | null {
+/** Of a file with several divisions the first is what it says at the smallest batch. */
+function parseGroups(text: string, smCount: number): FileSaid | { readonly problem: string } {
   const read = groupsFile.safeParse(yamlOrNull(text));
   const [division] = read.success ? read.data.manual_divisions : [];
-  if (!division || division[0] + division[1] !== smCount) return null;
-  const generation = Math.min(Number(GENERATION.exec(text)?.[1] ?? 0), 2_147_483_647);
+  if (!division) return { problem: "must hold manual_divisions of [prefill SMs, decode SMs, batch size]" };
+  if (division[0] + division[1] !== smCount) {
+    return {
+      problem: `manual_divisions must sum to driver.smCount ${smCount}, got ${division[0]} + ${division[1]}`,
+    };
+  }
+  const generation = Number(GENERATION.exec(text)?.[1] ?? 0);
+  if (generation > MAX_TOLD_GENERATION) {
+    return { problem: `the generation must be 0..${MAX_TOLD_GENERATION}, got ${generation}` };
+  }
   return { generation, split: splitOfGroup([division[0], division[1]], smCount) };
 }
 

@@ -4,40 +4,46 @@ import { z } from "zod";
 import { DriverError, type DriverCapabilities, type Plan, type Verdict } from "../partition-driver.js";
 import { judge } from "../quantise.js";
 import { askJson } from "../staged/json-request.js";
-import type { Knob, Move, Reading } from "../staged/knob.js";
+import { type Applied, type Knob, type Move, type Reading, toldGeneration } from "../staged/knob.js";
 import type { PdmuxHookConfig } from "./pdmux-config.js";
 import { planGroup, type SmGroup, smLimits, splitOfGroup, type SmUnits } from "./sm-groups.js";
 
-const sms = z.int().min(0).max(10_000);
+/** Every number that the engine tells is bounded by the GPU: a share above 100 % is no share. */
+const hookState = (smCount: number) => {
+  const sms = z.int().min(0).max(smCount);
+  const group = z.tuple([sms, sms]).refine(([prefill, decode]) => prefill + decode === smCount, {
+    error: ({ input }) =>
+      `must sum to driver.smCount ${smCount}, got ${Array.isArray(input) ? input.join(" + ") : "no pair"}`,
+  });
+  return z
+    .object({
+      bootId: z.string().min(1).max(150),
+      /** Of the selection in force; 0: the engine chooses by its decode batch. */
+      generation: toldGeneration,
+      index: z.int().min(0).max(255),
+      prefillSms: sms,
+      decodeSms: sms,
+      /** Every group that can be selected; the first and the last are the engine's own, all for one phase. */
+      groups: z.array(group).min(3).max(256),
+    })
+    .refine(({ index, groups }) => index < groups.length, { path: ["index"], error: "must name a group" });
+};
 
-const hookState = z
-  .object({
-    bootId: z.string().min(1).max(150),
-    /** Of the selection in force; 0: the engine chooses by its decode batch. */
-    generation: z.int().min(0).max(2_147_483_647),
-    index: z.int().min(0).max(255),
-    prefillSms: sms,
-    decodeSms: sms,
-    /** Every group that can be selected; the first and the last are the engine's own, all for one phase. */
-    groups: z
-      .array(z.tuple([sms, sms]))
-      .min(3)
-      .max(256),
-  })
-  .refine(({ index, groups }) => index < groups.length, { path: ["index"], error: "must name a group" });
-
-type HookState = z.infer<typeof hookState>;
+type HookState = z.infer<ReturnType<typeof hookState>>;
 
 const OPEN_QUOTA_PCT = 100;
 
 export class PdmuxHookKnob implements Knob {
   readonly appliesSlowly = false;
   private groups: readonly SmGroup[] = [];
+  private readonly shape: z.ZodType<HookState>;
 
   constructor(
     private readonly config: PdmuxHookConfig,
     private readonly units: SmUnits,
-  ) {}
+  ) {
+    this.shape = hookState(units.smCount);
+  }
 
   async probe(): Promise<DriverCapabilities> {
     await this.get();
@@ -51,9 +57,12 @@ export class PdmuxHookKnob implements Knob {
     return { driver: "sglang-pdmux", live: true, limits, prepareMs: 0, smCount, roundingPct: 0 };
   }
 
-  async read(): Promise<Reading> {
+  async read(applied: Applied | null): Promise<Reading> {
     const { bootId, generation, prefillSms, decodeSms } = await this.get();
-    return { bootId, generation, delivered: this.allocationOf([prefillSms, decodeSms]) };
+    const delivered = this.allocationOf([prefillSms, decodeSms]);
+    if (applied === null) return { bootId, generation, delivered };
+    const { kind } = judge({ ...applied, roundingPct: 0, adjusted: [] }, delivered);
+    return { bootId, generation, delivered, runs: generation === applied.generation && kind === "delivered" };
   }
 
   plan(target: GeneratedAllocation): Plan {
@@ -120,13 +129,7 @@ export class PdmuxHookKnob implements Knob {
 
   private async ask(method: "GET" | "PUT", body?: Readonly<Record<string, unknown>>): Promise<HookState> {
     const { url, timeoutMs } = this.config;
-    const state = await askJson({ method, url, timeoutMs, ...(body && { body }) }, hookState);
-    const { smCount } = this.units;
-    const off = state.groups.find(([prefill, decode]) => prefill + decode !== smCount);
-    if (off) {
-      const message = `${url}: groups must each sum to driver.smCount ${smCount}, got ${off.join(" + ")}`;
-      throw new DriverError("bad_answer", message, true);
-    }
+    const state = await askJson({ method, url, timeoutMs, ...(body && { body }) }, this.shape);
     this.groups = state.groups;
     return state;
   }

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -128,6 +128,49 @@ describe("the hook of pdmux", () => {
     expect(await driver.verify(plan)).toMatchObject({ kind: "not_delivered" });
   });
 
+  test.each<[string, () => void]>([
+    ["goes back to its own choice", () => Object.assign(hook, { generation: 0, index: 2 })],
+    ["goes back to an older selection", () => Object.assign(hook, { generation: 1 })],
+    ["runs other SMs than were selected", () => Object.assign(hook, { index: 3 })],
+  ])("shows as generation 0 what was lost when the engine %s, and selects it again", async (_what, drift) => {
+    await moveTo(byHook(), 3, split(80, 20));
+    drift();
+    // Also to an agent that was away meanwhile, and until it runs again.
+    const driver = byHook();
+    const { bootId } = await driver.observe();
+    expect(await driver.observe()).toMatchObject({
+      bootId,
+      generation: 0,
+      phase: "steady",
+      conditions: ["AllocationLost"],
+    });
+    await moveTo(driver, 3, split(80, 20));
+    expect(hook).toMatchObject({ generation: 3, index: 1 });
+    expect(await driver.observe()).toMatchObject({ generation: 3, conditions: [] });
+  });
+
+  test("does not undo the selection of somebody who is ahead", async () => {
+    const driver = byHook();
+    await moveTo(driver, 3, split(80, 20));
+    Object.assign(hook, { generation: 9, index: 3 });
+    expect(await driver.observe()).toMatchObject({ generation: 9, conditions: ["AllocationLost"] });
+  });
+
+  test("keeps nothing of a lie, and knows after it what it knew before", async () => {
+    const driver = byHook();
+    const plan = await moveTo(driver, 3, split(80, 20));
+    const { bootId, generation, groups } = hook;
+    hook.answer = { bootId, generation, index: 1, prefillSms: 999, decodeSms: 44, groups };
+    await expect(driver.observe()).rejects.toMatchObject({ code: "bad_answer", silent: true });
+    await expect(driver.prepare({ ...plan, generation: 4 })).rejects.toMatchObject({ code: "bad_answer" });
+    hook.answer = null;
+    const later = byHook();
+    await expect(later.prepare({ ...plan, generation: 2 })).rejects.toMatchObject({
+      code: "stale_generation",
+    });
+    expect(await readdir(join(folder, "state", "drivers"))).toEqual(["chat-0.sglang-pdmux.json"]);
+  });
+
   test.each<[string, () => void, RegExp]>([
     [
       "whose groups do not sum to the GPU",
@@ -135,6 +178,16 @@ describe("the hook of pdmux", () => {
       /sum to driver.smCount 132, got 100 \+ 20/,
     ],
     ["that names no group", () => (hook.index = 9), /index: must name a group/],
+    [
+      "of more SMs than the GPU has",
+      () => (hook.answer = { ...(hook.state() as object), prefillSms: 999 }),
+      /prefillSms: .*<=132/,
+    ],
+    [
+      "with a generation that leaves no room above it",
+      () => Object.assign(hook, { bootId: "boot-2", generation: 2_147_483_647 }),
+      /generation: .*<=2000000000/,
+    ],
     ["that answers another shape", () => (hook.answer = { ok: true }), /bootId/],
   ])("%s is a bad answer", async (_what, spoil, message) => {
     spoil();
@@ -182,6 +235,20 @@ describe("pdmux without the hook", () => {
   test("does not overwrite a file of another GPU", async () => {
     await writeFile(configFile(), "sm_group_num: 3\nmanual_divisions: [[60, 48, 1]]\n");
     await expect(byRestart().observe()).rejects.toMatchObject({ code: "bad_file" });
+  });
+
+  test("says what in the file is not of this GPU, or no generation", async () => {
+    await writeFile(configFile(), "sm_group_num: 3\nmanual_divisions: [[60, 48, 1]]\n");
+    await expect(byRestart().observe()).rejects.toThrow(
+      "manual_divisions must sum to driver.smCount 132, got 60 + 48",
+    );
+    await writeFile(
+      configFile(),
+      "# fulcrum generation 4000000000\nsm_group_num: 3\nmanual_divisions: [[88, 44, 1]]\n",
+    );
+    await expect(byRestart().observe()).rejects.toThrow(
+      "the generation must be 0..2000000000, got 4000000000",
+    );
   });
 
   const yaml = spawnSync("python3", ["-c", "import yaml"]).status === 0;

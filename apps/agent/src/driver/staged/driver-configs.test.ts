@@ -17,6 +17,9 @@ instances:
 
 const RESTART = `{ command: [systemctl, restart, a], healthUrl: "http://127.0.0.1:1/health" }`;
 
+const withDrain = (drain: string): string =>
+  `{ type: semi-pd-static, envFile: /a, restart: { command: [a], healthUrl: "http://a", drain: ${drain} } }`;
+
 const messageOf = (driver: string): string => {
   try {
     parseConfig(driverText(driver), "/etc/fulcrum/agent.yaml");
@@ -81,6 +84,30 @@ describe("the configuration of a driver", () => {
       `{ type: sglang-pdmux, smCount: 132, computeCapability: "10.0", move: { kind: hook, url: "http://a" } }`,
       /driver\.computeCapability: must be 6\.0\.\.9\.9/,
     ],
+    [
+      "itself among its peers",
+      "{ type: kvcached, segment: a, layers: 1, share: { budgetBytes: 1, peers: [b, a] } }",
+      /driver\.share\.peers: must not fit the instance's own segment/,
+    ],
+    [
+      "itself among its peers by a pattern",
+      "{ type: kvcached, segment: kvcached_vLLM_*, layers: 1, share: { budgetBytes: 1, peers: [kvcached_*] } }",
+      /driver\.share\.peers: must not fit/,
+    ],
+    [
+      "a peer twice",
+      "{ type: kvcached, segment: a, layers: 1, share: { budgetBytes: 1, peers: [b, b] } }",
+      /driver\.share\.peers: must not name a segment twice/,
+    ],
+    [
+      "a drain that is too short",
+      withDrain("{ command: [a], timeoutMs: 1 }"),
+      /restart\.drain\.timeoutMs: .*100/,
+    ],
+    ["a drain by what is no URL", withDrain("{ url: x }"), /restart\.drain\.url: must be an http/],
+    ["a drain by a command line", withDrain("{ command: drain a }"), /drain\.command: must be a list/],
+    ["a drain of nothing", withDrain("{}"), /restart\.drain: must have either command or url/],
+    ["a drain that is a word", withDrain("yes"), /restart\.drain: must be \{ command/],
     ["a gateway that is none", "{ type: admission-cap, url: 'unix:/x' }", /driver\.url: must be an http/],
   ])("names %s", (_what, driver, message) => {
     expect(messageOf(driver)).toMatch(message);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { EngineModel } from "../../testing/engine-model.js";
 import { InMemoryDriver } from "../../testing/in-memory-driver.js";
+import type { ActualState } from "../partition-driver.js";
 import { SplitWithQuota } from "./split-with-quota.js";
 
 const TARGET = { generation: 4, split: { prefillSmPct: 60, decodeSmPct: 40 }, kvQuotaPct: 70 };
@@ -97,5 +98,19 @@ describe("a driver of the split with a driver of the quota", () => {
     await ready(driver);
     await driver.commit(plan);
     expect(await settle(driver)).toMatchObject({ generation: 4, delivered: { kvQuotaPct: 70 } });
+  });
+
+  test("tells what either of them tells: why it gave up, and its conditions", async () => {
+    const { split, quota } = both();
+    const failure = { generation: 4, code: "spawn_failed", message: "no memory", retryable: true };
+    const told = (driver: InMemoryDriver, more: Partial<ActualState>): InMemoryDriver => {
+      const observe = driver.observe.bind(driver);
+      return Object.assign(driver, { observe: async () => ({ ...(await observe()), ...more }) });
+    };
+    const driver = new SplitWithQuota(
+      told(new InMemoryDriver(split), { failure, conditions: ["MpsFault"] }),
+      told(new InMemoryDriver(quota), { conditions: ["AllocationLost"] }),
+    );
+    expect(await driver.observe()).toMatchObject({ failure, conditions: ["MpsFault", "AllocationLost"] });
   });
 });

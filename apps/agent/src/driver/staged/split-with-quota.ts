@@ -116,6 +116,8 @@ function joined(split: ActualState, quota: ActualState): ActualState {
     asked,
     prepared: even ? bothPrepared(split, quota) : behind.prepared,
     iterations: split.iterations ?? null,
+    failure: split.failure ?? quota.failure ?? null,
+    conditions: [...new Set([...(split.conditions ?? []), ...(quota.conditions ?? [])])],
   };
 }
 

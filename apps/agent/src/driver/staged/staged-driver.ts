@@ -7,7 +7,7 @@ import type { GeneratedAllocation } from "@fulcrum/core/nouns.js";
 import { z } from "zod";
 import type { ActualState, DriverCapabilities, PartitionDriver, Plan, Verdict } from "../partition-driver.js";
 import { DriverError } from "../partition-driver.js";
-import type { Knob, Move, Reading } from "./knob.js";
+import { type Applied, checkedReading, type Knob, type Move, type Reading } from "./knob.js";
 import { StateFile } from "./state-file.js";
 
 const staged = z.strictObject({ generation, asked: allocation });
@@ -20,6 +20,9 @@ const driverMemory = z.strictObject({
   asked: allocation.nullable(),
   prepared: staged.nullable(),
   applying: staged.nullable(),
+  /** A reading has shown that it runs: what does not show it any more is lost, and not merely under way. */
+  reached: z.boolean().default(false),
+  lost: z.boolean().default(false),
   /** How the last slow apply ended, until it has been told. */
   failed: z
     .strictObject({ generation, code: z.string(), message: z.string(), retryable: z.boolean() })
@@ -35,8 +38,13 @@ const FRESH: DriverMemory = {
   asked: null,
   prepared: null,
   applying: null,
+  reached: false,
+  lost: false,
   failed: null,
 };
+
+/** What was applied does not run any more, though the engine did not begin anew. */
+const LOST = "AllocationLost";
 
 export class StagedDriver implements PartitionDriver {
   private readonly memory: StateFile<DriverMemory>;
@@ -101,6 +109,9 @@ export class StagedDriver implements PartitionDriver {
   verify(plan: Plan): Promise<Verdict> {
     return this.inTurn(async () => {
       const { actual, reading } = await this.look();
+      if (actual.generation !== plan.generation && actual.conditions?.includes(LOST)) {
+        return { kind: "not_delivered", message: "what was applied does not run any more" };
+      }
       if (reading === null || actual.generation < plan.generation) {
         return { kind: "pending", why: `generation ${actual.generation} runs, ${actual.phase}` };
       }
@@ -145,17 +156,35 @@ export class StagedDriver implements PartitionDriver {
       };
       return { actual, reading: null };
     }
-    const reading = await this.knob.read(asked).catch((error: unknown) => {
-      throw withReason(error, memory.failed);
-    });
-    if (reading.bootId !== bootId || asked === null) memory = await this.beginAnew(reading);
+    const applied: Applied | null = asked && { generation: memory.generation, asked };
+    const reading = checkedReading(
+      await this.knob.read(applied).catch((error: unknown) => {
+        throw withReason(error, memory.failed);
+      }),
+    );
+    memory = await this.noted(memory, reading);
     return { actual: await this.stateOf(memory, reading), reading };
+  }
+
+  private async noted(memory: DriverMemory, reading: Reading): Promise<DriverMemory> {
+    const { bootId, asked, generation: runs, reached } = memory;
+    if (reading.bootId !== bootId || asked === null) return this.beginAnew(reading);
+    // Of generation 0 nothing was applied that could be lost.
+    if (runs === 0 || reading.runs === undefined) return memory;
+    if (reading.runs) return reached ? memory : this.memory.keep({ reached: true, lost: false });
+    // To restore it means a restart there, which is not done for nobody: it is told, and no more.
+    if (!reached || this.knob.appliesSlowly) return memory;
+    // A newer one is of somebody who knows more: only what fell back is to be applied again.
+    const told = reading.generation ?? 0;
+    const generation = told > runs ? told : 0;
+    return this.memory.keep({ generation, asked: reading.delivered, reached: false, lost: true });
   }
 
   private async stateOf(memory: DriverMemory, reading: Reading): Promise<ActualState> {
     const { prepared, failed } = memory;
     const ready = prepared !== null && (await this.knob.waitsFor(prepared.asked)) === null;
     // An apply that failed shows as prepared and ready: the commit that follows is answered with the reason.
+    const lost = memory.lost || (memory.reached && reading.runs === false);
     const shown = prepared
       ? { generation: prepared.generation, ready }
       : failed && { generation: failed.generation, ready: true };
@@ -166,6 +195,7 @@ export class StagedDriver implements PartitionDriver {
       delivered: reading.delivered,
       asked: memory.asked ?? reading.delivered,
       prepared: shown,
+      conditions: lost ? [LOST] : [],
     };
   }
 
@@ -202,7 +232,8 @@ export class StagedDriver implements PartitionDriver {
   private async applyAndKeep(move: Move): Promise<void> {
     await this.knob.apply(move);
     const { generation: runs, asked } = move;
-    await this.memory.keep({ generation: runs, asked, applying: null, failed: null });
+    const done = { generation: runs, asked, reached: false, lost: false };
+    await this.memory.keep({ ...done, applying: null, failed: null });
   }
 
   private async keepFailure(of: number, error: unknown): Promise<void> {

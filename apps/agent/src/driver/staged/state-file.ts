@@ -1,7 +1,10 @@
 /** What a driver must not forget, in one small JSON file that is replaced as a whole. */
 import { readFile, rename } from "node:fs/promises";
 import type { z } from "zod";
-import { fileError, replaceFile } from "./replace-file.js";
+import { fileError, replaceFile } from "../../files/replace-file.js";
+import { DriverError } from "../partition-driver.js";
+
+const OUT_OF_BOUNDS = "out_of_bounds";
 
 export class StateFile<T extends object> {
   private current: T | null = null;
@@ -22,10 +25,13 @@ export class StateFile<T extends object> {
     return this.current;
   }
 
-  /** On disk when it resolves; unchanged, also in memory, when it throws. @throws DriverError */
+  /**
+   * On disk when it resolves; unchanged, also in memory, when it throws.
+   * @throws DriverError, `out_of_bounds` for what could not be read again
+   */
   save(change: Partial<T>): Promise<T> {
     return this.inTurn(async () => {
-      const next = { ...(await this.load()), ...change };
+      const next = this.checked({ ...(await this.load()), ...change });
       await replaceFile(this.path, `${JSON.stringify(next)}\n`);
       this.current = next;
       return next;
@@ -34,10 +40,18 @@ export class StateFile<T extends object> {
 
   /** For what is already so: kept in memory at least, on disk if the disk takes it. */
   async keep(change: Partial<T>): Promise<T> {
-    return this.save(change).catch(async () => {
+    return this.save(change).catch(async (error: unknown) => {
+      if (error instanceof DriverError && error.code === OUT_OF_BOUNDS) throw error;
       this.current = { ...(await this.load()), ...change };
       return this.current;
     });
+  }
+
+  private checked(next: T): T {
+    const checked = this.schema.safeParse(next);
+    if (checked.success) return next;
+    const issue = checked.error.issues[0];
+    throw new DriverError(OUT_OF_BOUNDS, `${issue?.path.join(".")}: ${issue?.message}`, false);
   }
 
   private inTurn(work: () => Promise<T>): Promise<T> {

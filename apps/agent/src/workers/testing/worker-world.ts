@@ -1,6 +1,7 @@
 /** A model of workers, residents and an agent that forgets, for the property tests of next-move. No time passes by itself. */
 import type { WorkerState } from "@fulcrum/contracts/worker-protocol.js";
-import { isPrepared, isSwitched, nextMoves } from "../next-move.js";
+import { nextMoves } from "../next-move.js";
+import { hasBegun, isPrepared, isSwitched } from "../pending-state.js";
 import { type Move, type RoleView, type WorkerView, isUsable, smCountOf } from "../role-view.js";
 
 export const HARDWARE = { smCount: 108, smPerTpc: 2 };
@@ -19,7 +20,10 @@ interface Actor {
   view: WorkerView;
   /** What it really does; the view is what the agent last heard. */
   state: WorkerState;
+  /** That it runs under, or is armed for. */
   turn: number;
+  /** That it will make when it hands over. */
+  handsOver: number;
   alive: boolean;
   hung: boolean;
 }
@@ -74,19 +78,23 @@ export class WorkerWorld {
   }
 
   prepare(smPct: number): void {
-    if (this.pending?.step === "switching") return;
+    if (this.pending?.step === "switching" && !this.armed) return;
     this.newest += 1;
     this.pending = { generation: this.newest, smPct, step: "preparing", at: null };
   }
 
-  commit(): void {
+  commit(at: number | null): void {
     if (this.pending?.step !== "preparing" || !isPrepared(this.view())) return;
     this.sharesWanted.add(this.pending.smPct);
-    this.pending = { ...this.pending, step: "switching" };
+    this.pending = { ...this.pending, step: "switching", at };
+  }
+
+  get armed(): boolean {
+    return this.pending?.step === "switching" && this.pending.at !== null && !hasBegun(this.view());
   }
 
   rollback(): void {
-    if (this.pending?.step === "preparing") this.pending = null;
+    if (this.pending?.step === "preparing" || this.armed) this.pending = null;
   }
 
   /** A step of the worker's own: what it was doing goes on by one. */
@@ -99,7 +107,8 @@ export class WorkerWorld {
     else if (actor.state === "armed" && turn > actor.turn) actor.state = "handed_over";
     else if (actor.state === "iterating" && turn > actor.turn) actor.state = "handed_over";
     else if (actor.state === "handing_over") {
-      this.residentTurn.set(rank, Math.max(turn, actor.turn));
+      this.residentTurn.set(rank, Math.max(turn, actor.handsOver));
+      actor.turn = actor.handsOver;
       actor.state = "handed_over";
       this.hear(actor, { inFlight: null });
     }
@@ -155,11 +164,11 @@ export class WorkerWorld {
       for (const { worker, turn } of move.workers) {
         const actor = this.find(worker);
         if (!actor?.alive) continue;
-        actor.view = { ...actor.view, inFlight: "hand_over", turn };
+        actor.view = { ...actor.view, inFlight: "hand_over" };
         if (actor.hung) continue;
         if (actor.state === "iterating" && turn > actor.turn) {
           actor.state = "handing_over";
-          actor.turn = turn;
+          actor.handsOver = turn;
         }
         if (actor.state !== "handing_over") actor.view = { ...actor.view, inFlight: null };
         this.hear(actor, {});
@@ -177,6 +186,7 @@ export class WorkerWorld {
       if (actor.alive && !actor.hung) actor.state = "attaching";
       this.hear(actor, {});
     } else if (move.kind === "iterate") this.iterate(actor, move.turn, move.take);
+    else if (move.kind === "keep") this.keep(actor);
     else this.retire(actor, move.step);
   }
 
@@ -197,10 +207,20 @@ export class WorkerWorld {
     this.hear(actor, { took: take });
   }
 
+  private keep(actor: Actor): void {
+    if (!actor.alive || actor.hung) return;
+    if (actor.state === "handing_over") actor.state = "iterating";
+    else if (actor.state === "armed" && actor.turn > (this.residentTurn.get(actor.view.rank) ?? 0))
+      actor.state = "ready";
+    this.hear(actor, { inFlight: null });
+  }
+
   private retire(actor: Actor, step: NonNullable<WorkerView["retiring"]>["step"]): void {
     actor.view = { ...actor.view, retiring: { step, sinceMs: this.nowMs } };
     if (actor.hung && step !== "sigkill") return;
-    if (step === "drain") actor.state = "draining";
+    const hasTurn = actor.state === "iterating" || actor.state === "handing_over";
+    if (step === "drain" && hasTurn) actor.view = { ...actor.view, retiring: null };
+    else if (step === "drain") actor.state = "draining";
     else actor.alive = false;
     this.hear(actor, {});
   }
@@ -226,13 +246,14 @@ export class WorkerWorld {
       retiring: null,
       fault: null,
     };
-    this.actors.push({ view, state: "new", turn: 0, alive: true, hung: false });
+    this.actors.push({ view, state: "new", turn: 0, handsOver: 0, alive: true, hung: false });
   }
 
   /** What a connected worker says reaches the agent at once. */
   private hear(actor: Actor, change: Partial<WorkerView>): void {
     if (actor.view.connected && actor.alive && !actor.hung) {
-      const { state, turn } = actor;
+      const { state } = actor;
+      const turn = Math.max(actor.turn, actor.handsOver);
       const smCount = state === "new" || state === "attaching" ? null : smCountOf(actor.view.smPct, HARDWARE);
       actor.view = { ...actor.view, ...change, state, turn: turn || null, smCount, heardAtMs: this.nowMs };
     } else actor.view = { ...actor.view, ...change };

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { replaceFile } from "./replace-file.js";
-import { StateFile } from "./state-file.js";
+import { StateFile } from "../driver/staged/state-file.js";
 
 let folder: string;
 let mounted: boolean;

@@ -1,7 +1,8 @@
 /** Replaces a small file as a whole: a reader, or a crash, sees the old text or the new one. */
+import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { DriverError } from "../partition-driver.js";
+import { DriverError } from "../driver/partition-driver.js";
 
 let written = 0;
 
@@ -11,9 +12,7 @@ let written = 0;
  * as it was
  */
 export async function replaceFile(path: string, text: string, mode = 0o600): Promise<void> {
-  written += 1;
-  // Of its own: the agent that closes and the one that comes next may both be at it.
-  const beside = `${path}.fulcrum-${process.pid}-${written}`;
+  const beside = besideOf(path);
   try {
     await mkdir(dirname(path), { recursive: true });
     const handle = await open(beside, "w", mode);
@@ -30,6 +29,31 @@ export async function replaceFile(path: string, text: string, mode = 0o600): Pro
     await rm(beside, { force: true }).catch(() => undefined);
     throw fileError(path, error as NodeJS.ErrnoException);
   }
+}
+
+/** The same with everything else standing still, for state that must not change under the write. */
+export function replaceFileSync(path: string, text: string): void {
+  const beside = besideOf(path);
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    writeFileSync(beside, text, { mode: 0o600, flush: true });
+    renameSync(beside, path);
+    const folder = openSync(dirname(path), "r");
+    try {
+      fsyncSync(folder);
+    } finally {
+      closeSync(folder);
+    }
+  } catch (error) {
+    rmSync(beside, { force: true });
+    throw fileError(path, error as NodeJS.ErrnoException);
+  }
+}
+
+/** Of its own: the agent that closes and the one that comes next may both be at it. */
+function besideOf(path: string): string {
+  written += 1;
+  return `${path}.fulcrum-${process.pid}-${written}`;
 }
 
 async function syncFolder(folder: string): Promise<void> {
