@@ -9,7 +9,7 @@
  * engine gets to the iteration that they agreed on; neither has a deadline here, for the controller keeps the group's.
  */
 import type { Assignment } from "@fulcrum/contracts/agent-api.js";
-import type { ActualState, SwitchAt } from "./driver/partition-driver.js";
+import type { ActualState, SwitchAt } from "./partition-driver.js";
 import type { Failure } from "./journal.js";
 
 /** What this process has done for the goal so far. */

@@ -11,7 +11,7 @@ import { admissionCapDriver } from "./driver/admission-cap/admission-cap-config.
 import { kvcachedDriver } from "./driver/kvcached/kvcached-config.js";
 import { semiPdStaticDriver } from "./driver/semi-pd-static/semi-pd-config.js";
 import { sglangPdmuxDriver } from "./driver/sglang-pdmux/pdmux-config.js";
-import { mpsRespawnDriver, rocmCuMaskDriver } from "./workers/respawn-config.js";
+import { mpsRespawnDriver, rocmCuMaskDriver } from "./driver/respawn-config.js";
 import { socketPathOf } from "./workers/worker-registry.js";
 import { gpuRefs, gpuWatch } from "./gpu/gpu-config.js";
 

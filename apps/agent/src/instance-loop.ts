@@ -14,7 +14,7 @@ import {
   type DriverCapabilities,
   DriverError,
   type PartitionDriver,
-} from "./driver/partition-driver.js";
+} from "./partition-driver.js";
 import type { GpuCondition } from "./health/fault-memory.js";
 import { ProgressWatch } from "./health/progress-watch.js";
 import type { Journal } from "./journal.js";

@@ -9,7 +9,7 @@ import {
   DriverError,
   type PartitionDriver,
   type SwitchAt,
-} from "./driver/partition-driver.js";
+} from "./partition-driver.js";
 import { IterationRate } from "./iteration-rate.js";
 import type { Failure, Journal } from "./journal.js";
 import { stepAcks } from "./step-acks.js";

@@ -1,5 +1,5 @@
 import type { Ack, RankStep } from "@fulcrum/contracts/agent-api.js";
-import type { ActualState } from "./driver/partition-driver.js";
+import type { ActualState } from "./partition-driver.js";
 import type { IterationRate } from "./iteration-rate.js";
 import type { Failure, JournalState } from "./journal.js";
 

@@ -4,7 +4,7 @@ import { access, readdir, readFile, stat, statfs } from "node:fs/promises";
 import { cpus, hostname, release, totalmem } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { findSegments } from "../driver/kvcached/segment.js";
-import { DriverError } from "../driver/partition-driver.js";
+import { DriverError } from "../partition-driver.js";
 import type { MpsDaemon, NodeFacts, SegmentFacts, SharedMemoryFacts } from "./doctor-facts.js";
 
 export interface KvcachedPlace {

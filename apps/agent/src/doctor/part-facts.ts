@@ -5,7 +5,7 @@ import { AdmissionCapKnob } from "../driver/admission-cap/admission-cap-knob.js"
 import { type KvcachedConfig, kvcachedDriver } from "../driver/kvcached/kvcached-config.js";
 import { readSegment } from "../driver/kvcached/segment.js";
 import { segmentPlace } from "../driver/kvcached/segment-place.js";
-import { DriverError } from "../driver/partition-driver.js";
+import { DriverError } from "../partition-driver.js";
 import type { EngineRestartConfig } from "../driver/restart/engine-restart.js";
 import { readSplitFile, type SplitFile } from "../driver/restart/restart-knob.js";
 import { semiPdEnvFile } from "../driver/semi-pd-static/env-file.js";

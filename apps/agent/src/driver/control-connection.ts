@@ -3,7 +3,7 @@
  * in order. Connects on the first request and again after a failure; whoever calls paces the tries.
  */
 import { connect, type Socket } from "node:net";
-import { DriverError } from "./partition-driver.js";
+import { DriverError } from "../partition-driver.js";
 
 /** An answer is some 400 bytes. */
 export const MAX_LINE_BYTES = 65_536;

@@ -3,15 +3,15 @@ import type { Clock } from "../clock.js";
 import type { InstanceConfig } from "../config.js";
 import { MpsControl } from "../mps/mps-control.js";
 import { cuMask } from "../workers/cu-mask.js";
-import type { MpsPort } from "../workers/mps-port.js";
+import type { MpsPort } from "../mps/mps-port.js";
 import { PoolQuota } from "../workers/pool-quota.js";
 import { Residents } from "../workers/residents.js";
-import type { MpsRespawnConfig, RocmCuMaskConfig } from "../workers/respawn-config.js";
+import type { MpsRespawnConfig, RocmCuMaskConfig } from "./respawn-config.js";
 import { Supervisor, type SupervisorOptions } from "../workers/supervisor.js";
 import { createStagedDriver, withQuota } from "./create-staged-driver.js";
 import { EngineSimDriver } from "./engine-sim-driver.js";
 import { RespawnDriver } from "./mps-respawn-driver.js";
-import type { PartitionDriver } from "./partition-driver.js";
+import type { PartitionDriver } from "../partition-driver.js";
 
 export interface DriverSite {
   /** The agent's. */

@@ -10,7 +10,7 @@ import {
 import { AdmissionCapKnob } from "./admission-cap/admission-cap-knob.js";
 import { type KvcachedConfig, kvcachedDriver, type kvcachedQuota } from "./kvcached/kvcached-config.js";
 import { KvcachedKnob } from "./kvcached/kvcached-knob.js";
-import type { PartitionDriver } from "./partition-driver.js";
+import type { PartitionDriver } from "../partition-driver.js";
 import { DrainedRestart } from "./restart/drained-restart.js";
 import type { EngineRestartConfig } from "./restart/engine-restart.js";
 import { type ReadBack, RestartKnob, type SplitFile } from "./restart/restart-knob.js";

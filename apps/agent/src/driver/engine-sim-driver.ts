@@ -10,8 +10,8 @@ import type {
   Plan,
   SwitchAt,
   Verdict,
-} from "./partition-driver.js";
-import { DriverError } from "./partition-driver.js";
+} from "../partition-driver.js";
+import { DriverError } from "../partition-driver.js";
 import { judge, quantise } from "./quantise.js";
 
 const generation = z.int().min(0);

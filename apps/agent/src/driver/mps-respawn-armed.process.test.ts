@@ -1,7 +1,7 @@
 /** A switch at a named iteration: until it comes it can be taken back, and no group ends parted. */
 import { afterEach, describe, expect, test } from "vitest";
 import { type WorkerFault, type WorkerSite, WorkerSites, steady } from "../testing/worker-site.js";
-import type { Plan, SwitchAt } from "./partition-driver.js";
+import type { Plan, SwitchAt } from "../partition-driver.js";
 
 const sites = new WorkerSites();
 afterEach(() => sites.end());

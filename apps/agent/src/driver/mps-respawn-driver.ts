@@ -18,7 +18,7 @@ import {
   type Plan,
   type SwitchAt,
   type Verdict,
-} from "./partition-driver.js";
+} from "../partition-driver.js";
 import { judge, quantise } from "./quantise.js";
 
 const STATUS_MS = 500;

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Limits, WIDEST_LIMITS } from "@fulcrum/core/nouns.js";
-import type { DriverCapabilities } from "./partition-driver.js";
+import type { DriverCapabilities } from "../partition-driver.js";
 import { judge, quantise } from "./quantise.js";
 
 function capabilities(limits: Partial<Limits> = {}, roundingPct = 1.86): DriverCapabilities {

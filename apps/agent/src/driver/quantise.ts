@@ -1,5 +1,5 @@
 import type { Allocation, GeneratedAllocation, Limits } from "@fulcrum/core/nouns.js";
-import type { DriverCapabilities, Plan, Verdict } from "./partition-driver.js";
+import type { DriverCapabilities, Plan, Verdict } from "../partition-driver.js";
 
 /**
  * Rounds a target to the driver's granularity and clamps it to its limits. The controller does the same with

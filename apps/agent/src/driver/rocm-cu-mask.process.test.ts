@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { WorkerSites, makeSiteFolder, siteConfig, steady } from "../testing/worker-site.js";
-import { rocmCuMaskDriver } from "../workers/respawn-config.js";
+import { rocmCuMaskDriver } from "./respawn-config.js";
 
 const sites = new WorkerSites();
 afterEach(() => sites.end());

@@ -2,7 +2,7 @@
 import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { DriverError } from "../driver/partition-driver.js";
+import { DriverError } from "../partition-driver.js";
 
 let written = 0;
 

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { DriverError } from "../driver/partition-driver.js";
+import { DriverError } from "../partition-driver.js";
 import { EngineModel } from "../testing/engine-model.js";
 import { InMemoryDriver } from "../testing/in-memory-driver.js";
 import { VirtualClock } from "../testing/virtual-clock.js";

@@ -8,7 +8,7 @@ import {
   type Plan,
   type SwitchAt,
   type Verdict,
-} from "../driver/partition-driver.js";
+} from "../partition-driver.js";
 import type { GeneratedAllocation } from "@fulcrum/core/nouns.js";
 import type { GpuTurns } from "./gpu-turns.js";
 

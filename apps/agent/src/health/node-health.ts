@@ -2,7 +2,7 @@
 import type { Logger } from "pino";
 import type { Clock } from "../clock.js";
 import type { AgentConfig, InstanceConfig } from "../config.js";
-import type { PartitionDriver } from "../driver/partition-driver.js";
+import type { PartitionDriver } from "../partition-driver.js";
 import { GpuTurns } from "../gpu/gpu-turns.js";
 import { discoverGpus } from "../gpu/inventory.js";
 import { OneAtATime } from "../gpu/one-at-a-time.js";

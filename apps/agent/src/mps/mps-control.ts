@@ -16,7 +16,7 @@ import {
   type ServerStatus,
 } from "./mps-answers.js";
 import { MpsError } from "./mps-error.js";
-import type { MpsPort } from "../workers/mps-port.js";
+import type { MpsPort } from "./mps-port.js";
 
 export type MpsProtocol = 2 | 3;
 

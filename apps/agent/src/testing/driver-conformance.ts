@@ -1,7 +1,7 @@
 /** What every partition driver must do, whatever stands behind it. */
 import { describe, expect, test } from "vitest";
 import type { Allocation } from "@fulcrum/core/nouns.js";
-import { DriverError, type PartitionDriver, type Plan } from "../driver/partition-driver.js";
+import { DriverError, type PartitionDriver, type Plan } from "../partition-driver.js";
 import type { EngineModel } from "./engine-model.js";
 
 export interface DriverUnderTest {

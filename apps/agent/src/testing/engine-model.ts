@@ -3,7 +3,7 @@
  * looked at next, or when the test lets it. Serves the in-memory driver and the fake engine's socket alike.
  */
 import type { Allocation } from "@fulcrum/core/nouns.js";
-import type { ActualState, SwitchAt } from "../driver/partition-driver.js";
+import type { ActualState, SwitchAt } from "../partition-driver.js";
 
 export const MODEL_SM_COUNT = 108;
 export const MODEL_SM_PER_TPC = 2;

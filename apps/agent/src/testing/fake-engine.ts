@@ -2,7 +2,7 @@
 import { rm } from "node:fs/promises";
 import { createServer as createHttpServer, type Server as HttpServer, type ServerResponse } from "node:http";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
-import type { SwitchAt } from "../driver/partition-driver.js";
+import type { SwitchAt } from "../partition-driver.js";
 import { EngineModel, MODEL_SM_COUNT, MODEL_SM_PER_TPC, Refusal } from "./engine-model.js";
 import { expositionOf, type FakeCounts, ZERO_COUNTS } from "./exposition-text.js";
 

@@ -7,8 +7,8 @@ import type {
   Plan,
   SwitchAt,
   Verdict,
-} from "../driver/partition-driver.js";
-import { DriverError } from "../driver/partition-driver.js";
+} from "../partition-driver.js";
+import { DriverError } from "../partition-driver.js";
 import { judge, quantise } from "../driver/quantise.js";
 import { type EngineModel, MODEL_SM_COUNT, MODEL_SM_PER_TPC, Refusal } from "./engine-model.js";
 

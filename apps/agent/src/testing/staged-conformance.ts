@@ -1,7 +1,7 @@
 /** What every staged driver must do, whatever its knob. */
 import type { Allocation } from "@fulcrum/core/nouns.js";
 import { describe, expect, test } from "vitest";
-import { DriverError, type PartitionDriver, type Plan, type Verdict } from "../driver/partition-driver.js";
+import { DriverError, type PartitionDriver, type Plan, type Verdict } from "../partition-driver.js";
 
 export interface StagedUnderTest {
   /** A new driver over the same state folder and the same engine: an agent that was killed and started again. */

@@ -10,13 +10,8 @@ import { pino } from "pino";
 import { systemClock } from "../clock.js";
 import { readJsonSync } from "../files/read-json.js";
 import { createDriver } from "../driver/create-driver.js";
-import {
-  type ActualState,
-  DriverError,
-  type PartitionDriver,
-  type Plan,
-} from "../driver/partition-driver.js";
-import { type MpsRespawnConfig, type RocmCuMaskConfig, mpsRespawnDriver } from "../workers/respawn-config.js";
+import { type ActualState, DriverError, type PartitionDriver, type Plan } from "../partition-driver.js";
+import { type MpsRespawnConfig, type RocmCuMaskConfig, mpsRespawnDriver } from "../driver/respawn-config.js";
 import { FakeMps, installMpsControl } from "./vendor/fake-mps.js";
 
 const FAKE_WORKER = fileURLToPath(new URL("../../src/testing/fake-worker.mjs", import.meta.url));

@@ -1,7 +1,7 @@
 import { window as windowSchema } from "@fulcrum/contracts/windows.js";
 import type { Logger } from "pino";
 import type { AgentMetrics } from "../agent-metrics.js";
-import type { ActualState } from "../driver/partition-driver.js";
+import type { ActualState } from "../partition-driver.js";
 import { type Journal, SEQ_RESERVE } from "../journal.js";
 import { type EngineReader, ReadError, type Snapshot } from "../reader/engine-reader.js";
 import { closeWindow, type Edge, type Mark, type UnnumberedWindow } from "./close-window.js";

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { WorkerAnswer, WorkerRequest, WorkerRole } from "@fulcrum/contracts/worker-protocol.js";
 import type { Logger } from "pino";
-import type { MpsPort } from "./mps-port.js";
+import type { MpsPort } from "../mps/mps-port.js";
 import { type Move, type RetireStep, holdsTurn } from "./role-view.js";
 import { WorkerLinkError } from "./worker-link.js";
 import type { WorkerRegistry } from "./worker-registry.js";

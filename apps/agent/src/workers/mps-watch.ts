@@ -1,6 +1,6 @@
-import { DriverError } from "../driver/partition-driver.js";
+import { DriverError } from "../partition-driver.js";
 import { boundedErrorText } from "./error-text.js";
-import type { MpsPort } from "./mps-port.js";
+import type { MpsPort } from "../mps/mps-port.js";
 
 const LOOK_MS = 5_000;
 

@@ -4,7 +4,7 @@
  */
 import type { Allocation, GeneratedAllocation } from "@fulcrum/core/nouns.js";
 import { z } from "zod";
-import { DriverError, type DriverCapabilities, type Plan, type Verdict } from "../partition-driver.js";
+import { DriverError, type DriverCapabilities, type Plan, type Verdict } from "../../partition-driver.js";
 import { quantise } from "../quantise.js";
 import { fixedSplitLimits } from "../staged/fixed-split.js";
 import { askJson } from "../staged/json-request.js";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { systemClock } from "../../clock.js";
 import { createStagedDriver } from "../create-staged-driver.js";
-import type { PartitionDriver } from "../partition-driver.js";
+import type { PartitionDriver } from "../../partition-driver.js";
 import { describeStagedDriver, moveTo, planned, until } from "../../testing/staged-conformance.js";
 import { admissionCapDriver } from "./admission-cap-config.js";
 import { FakeGateway } from "../../testing/fake-gateway.js";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import type { Allocation, GeneratedAllocation } from "@fulcrum/core/nouns.js";
 import { releaseFileLock, tryFileLock } from "@fulcrum/kv-pool/file-lock.js";
-import { DriverError, type DriverCapabilities, type Plan, type Verdict } from "../partition-driver.js";
+import { DriverError, type DriverCapabilities, type Plan, type Verdict } from "../../partition-driver.js";
 import { quantise } from "../quantise.js";
 import { fixedSplitLimits } from "../staged/fixed-split.js";
 import type { Knob, Move, Reading } from "../staged/knob.js";

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { DriverError } from "../partition-driver.js";
+import { DriverError } from "../../partition-driver.js";
 import type { KvcachedConfig } from "./kvcached-config.js";
 import { findSegments, type SegmentPlace } from "./segment.js";
 

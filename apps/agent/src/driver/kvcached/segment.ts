@@ -9,7 +9,7 @@ import { readdir } from "node:fs/promises";
 import { endianness } from "node:os";
 import { join } from "node:path";
 import { FileLockError, withFileLock } from "@fulcrum/kv-pool/file-lock.js";
-import { DriverError } from "../partition-driver.js";
+import { DriverError } from "../../partition-driver.js";
 import { fileError } from "../../files/replace-file.js";
 
 export const SEGMENT_BYTES = 24;

@@ -2,7 +2,7 @@
 import { liveness } from "@fulcrum/kv-pool/process-identity.js";
 import { z } from "zod";
 import type { Clock } from "../../clock.js";
-import { DriverError } from "../partition-driver.js";
+import { DriverError } from "../../partition-driver.js";
 import { StateFile } from "../staged/state-file.js";
 import { type EngineRestartConfig, give, runCommand, untilHealthy } from "./engine-restart.js";
 

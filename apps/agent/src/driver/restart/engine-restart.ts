@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import type { Socket } from "node:net";
 import { z } from "zod";
 import type { Clock } from "../../clock.js";
-import { DriverError } from "../partition-driver.js";
+import { DriverError } from "../../partition-driver.js";
 import { argv, durationMs, httpUrl } from "../../config-fields.js";
 import { requestJson } from "../staged/json-request.js";
 

@@ -1,7 +1,7 @@
 /** A split that lies in a file which the engine reads when it starts. */
 import { readFile, rm } from "node:fs/promises";
 import type { Allocation, GeneratedAllocation, Limits, Split } from "@fulcrum/core/nouns.js";
-import { DriverError, type DriverCapabilities, type Plan, type Verdict } from "../partition-driver.js";
+import { DriverError, type DriverCapabilities, type Plan, type Verdict } from "../../partition-driver.js";
 import { judge } from "../quantise.js";
 import { fixedSplitLimits } from "../staged/fixed-split.js";
 import { requestJson } from "../staged/json-request.js";

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { systemClock } from "../../clock.js";
 import { createStagedDriver } from "../create-staged-driver.js";
-import type { DriverError, PartitionDriver } from "../partition-driver.js";
+import type { DriverError, PartitionDriver } from "../../partition-driver.js";
 import { semiPdStaticDriver } from "../semi-pd-static/semi-pd-config.js";
 import { describeStagedDriver, moveTo, planned, until } from "../../testing/staged-conformance.js";
 

@@ -1,6 +1,6 @@
 /** The two environment variables that public Semi-PD reads when it starts (main @2565f9f, semi_pd/utils.py:10-11). */
 import { type GeneratedAllocation, type Split, WIDEST_LIMITS } from "@fulcrum/core/nouns.js";
-import type { DriverCapabilities, Plan } from "../partition-driver.js";
+import type { DriverCapabilities, Plan } from "../../partition-driver.js";
 import { quantise } from "../quantise.js";
 import type { FileSaid, SplitFile } from "../restart/restart-knob.js";
 import { MAX_TOLD_GENERATION } from "../staged/knob.js";

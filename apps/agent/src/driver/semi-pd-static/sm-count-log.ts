@@ -6,7 +6,7 @@
 import { open, stat } from "node:fs/promises";
 import type { Split } from "@fulcrum/core/nouns.js";
 import type { ReadBack } from "../restart/restart-knob.js";
-import { DriverError } from "../partition-driver.js";
+import { DriverError } from "../../partition-driver.js";
 import { fileError } from "../../files/replace-file.js";
 
 const LINE = /\b(PREFILL|DECODE)\b(?: DP(\d+))?(?: TP(\d+))?\] Available SMs: (\d{1,5})\b/g;

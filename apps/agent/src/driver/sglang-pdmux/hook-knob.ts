@@ -1,7 +1,7 @@
 /** Selects one of the groups that an engine made at its start, through a hook that its owner adds (docs/engines.md). */
 import type { Allocation, GeneratedAllocation } from "@fulcrum/core/nouns.js";
 import { z } from "zod";
-import { DriverError, type DriverCapabilities, type Plan, type Verdict } from "../partition-driver.js";
+import { DriverError, type DriverCapabilities, type Plan, type Verdict } from "../../partition-driver.js";
 import { judge } from "../quantise.js";
 import { askJson } from "../staged/json-request.js";
 import { type Applied, type Knob, type Move, type Reading, toldGeneration } from "../staged/knob.js";

@@ -1,6 +1,6 @@
 /** SM groups of SGLang's pdmux: prefill + decode = all SMs, prefill in whole units of the GPU (actuation.md §4.1). */
 import { type GeneratedAllocation, type Limits, type Split, WIDEST_LIMITS } from "@fulcrum/core/nouns.js";
-import type { Plan } from "../partition-driver.js";
+import type { Plan } from "../../partition-driver.js";
 
 export interface SmUnits {
   readonly smCount: number;

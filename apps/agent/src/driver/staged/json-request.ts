@@ -1,7 +1,7 @@
 /** One JSON request over HTTP, bounded in time and size. */
 import { z } from "zod";
 import { DeadlineError, withDeadline } from "../../deadline.js";
-import { DriverError } from "../partition-driver.js";
+import { DriverError } from "../../partition-driver.js";
 
 const MAX_ANSWER_BYTES = 262_144;
 

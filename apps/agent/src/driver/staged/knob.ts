@@ -1,7 +1,7 @@
 import { allocation } from "@fulcrum/contracts/primitives.js";
 import type { Allocation, GeneratedAllocation } from "@fulcrum/core/nouns.js";
 import { z } from "zod";
-import { type DriverCapabilities, DriverError, type Plan, type Verdict } from "../partition-driver.js";
+import { type DriverCapabilities, DriverError, type Plan, type Verdict } from "../../partition-driver.js";
 
 /** Read back from the engine. */
 export interface Reading {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { EngineModel } from "../../testing/engine-model.js";
 import { InMemoryDriver } from "../../testing/in-memory-driver.js";
-import type { ActualState } from "../partition-driver.js";
+import type { ActualState } from "../../partition-driver.js";
 import { SplitWithQuota } from "./split-with-quota.js";
 
 const TARGET = { generation: 4, split: { prefillSmPct: 60, decodeSmPct: 40 }, kvQuotaPct: 70 };

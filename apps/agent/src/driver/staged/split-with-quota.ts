@@ -9,7 +9,7 @@ import {
   type Plan,
   type SwitchAt,
   type Verdict,
-} from "../partition-driver.js";
+} from "../../partition-driver.js";
 
 const MAX_BOOT_ID = 200;
 

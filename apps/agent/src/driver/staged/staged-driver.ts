@@ -5,8 +5,14 @@
 import { allocation, generation } from "@fulcrum/contracts/primitives.js";
 import type { GeneratedAllocation } from "@fulcrum/core/nouns.js";
 import { z } from "zod";
-import type { ActualState, DriverCapabilities, PartitionDriver, Plan, Verdict } from "../partition-driver.js";
-import { DriverError } from "../partition-driver.js";
+import type {
+  ActualState,
+  DriverCapabilities,
+  PartitionDriver,
+  Plan,
+  Verdict,
+} from "../../partition-driver.js";
+import { DriverError } from "../../partition-driver.js";
 import { type Applied, checkedReading, type Knob, type Move, type Reading } from "./knob.js";
 import { StateFile } from "./state-file.js";
 

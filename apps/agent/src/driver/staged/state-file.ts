@@ -2,7 +2,7 @@
 import { readFile, rename } from "node:fs/promises";
 import type { z } from "zod";
 import { fileError, replaceFile } from "../../files/replace-file.js";
-import { DriverError } from "../partition-driver.js";
+import { DriverError } from "../../partition-driver.js";
 
 const OUT_OF_BOUNDS = "out_of_bounds";
 

@@ -1,8 +1,8 @@
 /** The `driver` part of an instance that is moved by new workers: `mps-respawn` and `rocm-cu-mask`. */
 import { isAbsolute } from "node:path";
 import { z } from "zod";
-import { admissionCapQuota } from "../driver/admission-cap/admission-cap-config.js";
-import { kvcachedQuota } from "../driver/kvcached/kvcached-config.js";
+import { admissionCapQuota } from "./admission-cap/admission-cap-config.js";
+import { kvcachedQuota } from "./kvcached/kvcached-config.js";
 import { argv, durationMs } from "../config-fields.js";
 
 const smPct = z.number().min(1).max(100);
