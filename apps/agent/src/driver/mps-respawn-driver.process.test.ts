@@ -214,7 +214,7 @@ describe("what may go wrong while it switches", () => {
     await site.switched(3, 50, 30);
     const workers = [await site.holder("prefill"), await site.holder("decode")];
     site.abandon();
-    rmSync(join(site.workersDir, "chat-supervisor.json"));
+    rmSync(join(site.workersDir, "chat~supervisor.json"));
     const next = sites.open(site.folder);
     const state = await next.until(steady(3));
     expect(state.asked.split).toEqual({ prefillSmPct: 50, decodeSmPct: 30 });

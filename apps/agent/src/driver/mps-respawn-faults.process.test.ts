@@ -61,7 +61,7 @@ describe("a disk that takes nothing", () => {
     const site = await sites.start();
     await site.until(steady(0));
     const plan = await site.prepared(1, 60, 30);
-    const path = join(site.workersDir, "chat-supervisor.json");
+    const path = join(site.workersDir, "chat~supervisor.json");
     // A folder in the file's place takes no file, whoever asks.
     const kept = readFileSync(path, "utf8");
     rmSync(path);
@@ -100,7 +100,7 @@ describe("the resident", () => {
     return site;
   }
   const pidOf = (site: WorkerSite): number =>
-    (JSON.parse(readFileSync(join(site.workersDir, "chat-resident-0.json"), "utf8")) as { pid: number }).pid;
+    (JSON.parse(readFileSync(join(site.workersDir, "chat~resident-0.json"), "utf8")) as { pid: number }).pid;
 
   test("is started before the workers; when it dies all begin anew, at the allocation that was committed", async () => {
     const site = await withResident();

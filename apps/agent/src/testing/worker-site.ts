@@ -144,7 +144,7 @@ export class WorkerSite {
   workers(role: WorkerRole): readonly IteratingWorker[] {
     return readdirSync(this.workersDir)
       .filter(
-        (file) => file.startsWith("chat-worker-") && file.includes(`-${role}-`) && file.endsWith(".json"),
+        (file) => file.startsWith("chat~worker-") && file.includes(`-${role}-`) && file.endsWith(".json"),
       )
       .map((file) => JSON.parse(readFileSync(join(this.workersDir, file), "utf8")) as IteratingWorker);
   }
@@ -157,8 +157,10 @@ export class WorkerSite {
   async end(): Promise<void> {
     this.driver.close();
     if (!existsSync(this.workersDir)) return;
-    const pids = (["prefill", "decode"] as const).flatMap((role) => this.workers(role).map(({ pid }) => pid));
-    for (const pid of pids) {
+    const records = readdirSync(this.workersDir).filter((file) => /~(worker|resident)-.*\.json$/.test(file));
+    for (const file of records) {
+      const { pid } = (readJsonSync(join(this.workersDir, file)) ?? {}) as { readonly pid?: number };
+      if (pid === undefined) continue;
       try {
         process.kill(pid, "SIGKILL");
       } catch {

@@ -28,6 +28,16 @@ export function isAlive({ pid, startTicks }: ProcessKey): boolean {
   }
 }
 
+/** Whether the process has the worker's id in its environment, as its children have; true on systems without /proc. */
+export function wasStartedAs({ pid, startTicks }: ProcessKey, worker: string): boolean {
+  if (startTicks === null) return true;
+  try {
+    return readFileSync(`/proc/${pid}/environ`, "utf8").split("\0").includes(`FULCRUM_WORKER_ID=${worker}`);
+  } catch {
+    return false;
+  }
+}
+
 /** Never throws; false when that process has gone. */
 export function sendSignal(key: ProcessKey, signal: "SIGTERM" | "SIGKILL"): boolean {
   if (!isAlive(key)) return false;

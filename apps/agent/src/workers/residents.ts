@@ -118,10 +118,10 @@ export class Residents {
   }
 
   private logFile(rank: number): string {
-    return join(this.options.folder, `${this.options.instance}-resident-${rank}.log`);
+    return join(this.options.folder, `${this.options.instance}~resident-${rank}.log`);
   }
 
   private recordFile(rank: number): string {
-    return join(this.options.folder, `${this.options.instance}-resident-${rank}.json`);
+    return join(this.options.folder, `${this.options.instance}~resident-${rank}.json`);
   }
 }

@@ -72,7 +72,7 @@ export class Supervisor {
 
   constructor(private readonly options: SupervisorOptions) {
     const { folder, instance, ranks, log, startUp } = options;
-    this.journal = SupervisorJournal.open(`${folder}/${instance}-supervisor.json`, startUp, log);
+    this.journal = SupervisorJournal.open(`${folder}/${instance}~supervisor.json`, startUp, log);
     this.registry = new WorkerRegistry({
       folder,
       instance,

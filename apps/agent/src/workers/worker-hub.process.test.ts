@@ -42,7 +42,7 @@ afterEach(async () => {
 
 function listen(): Promise<WorkerHub> {
   return WorkerHub.listen(
-    { path: join(folder, "chat-0.sock"), rank: 0 },
+    { path: join(folder, "chat~0.sock"), rank: 0 },
     {
       connected: (_link, { worker }) => (heard.push(`connected ${worker}`), null),
       event: (worker, { event }) => void heard.push(`${worker} ${event}`),
@@ -54,7 +54,7 @@ function listen(): Promise<WorkerHub> {
 
 /** Connects, says the text, and gives the first line that comes back. */
 async function say(text: string): Promise<{ readonly socket: Socket; readonly line: Promise<unknown> }> {
-  const socket = connect(join(folder, "chat-0.sock"));
+  const socket = connect(join(folder, "chat~0.sock"));
   sockets.push(socket);
   socket.on("error", () => undefined);
   await once(socket, "connect");
@@ -118,8 +118,8 @@ describe("the socket of a rank", () => {
     await new Promise<void>((resolve) => {
       dead.listen(join(folder, "other.sock"), resolve);
     });
-    rmSync(join(folder, "chat-0.sock"), { force: true });
-    linkSync(join(folder, "other.sock"), join(folder, "chat-0.sock"));
+    rmSync(join(folder, "chat~0.sock"), { force: true });
+    linkSync(join(folder, "other.sock"), join(folder, "chat~0.sock"));
     await new Promise<void>((resolve) => {
       dead.close(() => resolve());
     });

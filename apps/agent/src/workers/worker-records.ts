@@ -27,7 +27,8 @@ export class WorkerRecords {
 
   constructor(of: { readonly folder: string; readonly instance: string; readonly log: Logger }) {
     this.folder = of.folder;
-    this.prefix = `${of.instance}-worker-`;
+    // No name has a tilde: the files of `chat` are told from those of an instance called `chat-worker-2`.
+    this.prefix = `${of.instance}~worker-`;
     this.log = of.log;
   }
 

@@ -14,7 +14,7 @@ import {
   type WorkerState,
 } from "@fulcrum/contracts/worker-protocol.js";
 import type { Logger } from "pino";
-import { type ProcessKey, isAlive, processKey, sendSignal } from "./proc.js";
+import { type ProcessKey, isAlive, processKey, sendSignal, wasStartedAs } from "./proc.js";
 import type { WorkerView } from "./role-view.js";
 import { WorkerHub } from "./worker-hub.js";
 import { WorkerLinkError } from "./worker-link.js";
@@ -159,7 +159,11 @@ export class WorkerRegistry {
   private connected(hello: WorkerHello): WorkerRefused | null {
     const known = this.entries.get(hello.worker);
     const { role, rank, generation, smPct, state, turn, iteration, smCount } = hello;
-    const key = keyOf(hello.pid, known?.key ?? null);
+    const key = keyOf(hello, known?.key ?? null);
+    if (key === null) {
+      const message = `pid ${hello.pid} is no process of worker ${hello.worker}, and no record says which is`;
+      return { type: "refused", code: "bad_hello", message };
+    }
     const base = known?.view ?? { ...this.freshView(), id: hello.worker, rank, generation, smPct };
     const now = this.options.nowMs();
     const view = {
@@ -285,13 +289,17 @@ function stateAfter(op: WorkerOp, before: WorkerState | null): WorkerState | und
   return before === "armed" ? "ready" : before === "handing_over" ? "iterating" : undefined;
 }
 
-/** What a worker says of its pid counts only where such a process can be seen: it may live in a pid namespace. */
-function keyOf(pid: number, started: ProcessKey | null): ProcessKey {
+/**
+ * What a worker says of its pid counts only where that process was started as this worker: in a pid namespace of its own
+ * it says the number of somebody else, who would be signalled in its place. Else the process that was started; null
+ * when none is known.
+ */
+function keyOf({ pid, worker }: WorkerHello, started: ProcessKey | null): ProcessKey | null {
   if (started?.pid === pid) return started;
   const said = processKey(pid);
-  return started === null || isAlive(said) ? said : started;
+  return isAlive(said) && wasStartedAs(said, worker) ? said : started;
 }
 
 export function socketPathOf(folder: string, instance: string, rank: number): string {
-  return join(folder, `${instance}-${rank}.sock`);
+  return join(folder, `${instance}~${rank}.sock`);
 }
