@@ -1,7 +1,8 @@
 /**
  * `npm run bench`: what the controller can take on this machine, beside a bare Fastify route in the same run.
  * Prints what it measures; judges nothing. `--json FILE` writes the figures, `--seconds N` sets the phases.
- * `npm run bench -- kv-pool` measures the block pool instead; `--long` adds its long stress run.
+ * `npm run bench -- kv-pool` measures the block pool instead; `--long` adds its long stress run. `npm run bench --
+ * switching` moves engine-sim's processes under load: `--switches 100`, `--naive-switches 5`, `--prepare-s 10`.
  */
 import { randomBytes } from "node:crypto";
 import { rm, writeFile } from "node:fs/promises";
@@ -16,6 +17,7 @@ import { Client, FakeAgent } from "./fleet.js";
 import { kvPoolBench } from "./kv-pool.js";
 import { measureLatency } from "./latency.js";
 import { type ServerProcess, startServer } from "./server-process.js";
+import { switchingBench } from "./switching.js";
 import { measureThroughput, type Throughput } from "./throughput.js";
 
 const CONTROLLER = fileURLToPath(new URL("../../../apps/controller/dist/main.js", import.meta.url));
@@ -24,6 +26,10 @@ const ROUNDS = 3;
 
 if (process.argv[2] === "kv-pool") {
   await kvPoolBench(process.argv.slice(3));
+  process.exit(0);
+}
+if (process.argv[2] === "switching") {
+  await switchingBench(process.argv.slice(3));
   process.exit(0);
 }
 

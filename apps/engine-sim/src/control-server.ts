@@ -45,7 +45,8 @@ function serve(socket: Socket, target: ControlTarget): void {
   socket.on("error", () => socket.destroy());
 }
 
-async function removeStaleSocket(path: string): Promise<void> {
+/** @throws Error when somebody listens there, or it is no socket. */
+export async function removeStaleSocket(path: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
   if (!found.isSocket()) throw new Error(`--socket ${path} exists and is no socket`);

@@ -1,14 +1,17 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { Engine } from "./engine.js";
-import type { EngineMetrics } from "./metrics.js";
 
-/** Serves GET /metrics and GET /health; the engine is brought up to the present before each scrape. */
+export interface MetricsPage {
+  /** As of now. */
+  readonly render: () => Promise<string>;
+  readonly contentType: string;
+}
+
+/** Serves GET /metrics and GET /health. */
 export async function listenHttp(
   host: string,
   port: number,
-  engine: Engine,
-  metrics: EngineMetrics,
+  page: MetricsPage,
 ): Promise<{ readonly server: Server; readonly port: number }> {
   const server = createServer((request, response) => {
     const path = (request.url ?? "").split("?", 1)[0];
@@ -20,9 +23,8 @@ export async function listenHttp(
       response.writeHead(200, { "content-type": "application/json" }).end('{"status":"ok"}\n');
       return;
     }
-    engine.advance();
-    metrics.expose(engine.state()).then(
-      (text) => response.writeHead(200, { "content-type": metrics.contentType }).end(text),
+    page.render().then(
+      (text) => response.writeHead(200, { "content-type": page.contentType }).end(text),
       (error: unknown) => response.writeHead(500).end(String(error)),
     );
   });

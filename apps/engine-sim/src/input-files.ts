@@ -7,7 +7,7 @@ import type { SimRequest } from "@fulcrum/simulator/job.js";
 import { parseProfile, type Profile } from "@fulcrum/simulator/profile.js";
 import { parseAzureCsv, parseLengthsCsv, parseMooncakeJsonl } from "@fulcrum/simulator/trace-formats.js";
 import { parseWorkload, workloadArrivals, type Workload } from "@fulcrum/simulator/workload.js";
-import type { EngineOptions } from "./options.js";
+import type { LoadSetup } from "./options.js";
 
 /** Profiles and workloads that come with the engine (the same folder seen from src and from dist). */
 const DATA = fileURLToPath(new URL("../data", import.meta.url));
@@ -34,7 +34,7 @@ export interface Arrivals {
 }
 
 /** Opens the load that the options ask for. Throws SimulatorInputError naming the file and the line. */
-export function openArrivals(options: EngineOptions): Arrivals {
+export function openArrivals(options: LoadSetup): Arrivals {
   const { load, seed, rateScale } = options;
   const repeat = !options.once;
   const end = options.once ? "stops" : "repeats";
@@ -60,7 +60,7 @@ export function openArrivals(options: EngineOptions): Arrivals {
   return { requests, about: { ...about, atItsEnd: end } };
 }
 
-function fit<T extends Lengths>(all: readonly T[], options: EngineOptions, file: string) {
+function fit<T extends Lengths>(all: readonly T[], options: LoadSetup, file: string) {
   const { rows, ...dropped } = fitToContext(all, options.maxContextTokens, options.maxPromptTokens);
   if (rows.length === 0) {
     throw new SimulatorInputError(`${file}: no request fits --max-context ${options.maxContextTokens}`);

@@ -32,7 +32,14 @@ async function run(options: EngineOptions): Promise<void> {
     onEvents: (events) => metrics.record(events),
   });
   // HTTP first: should its port be taken, no socket file is left behind.
-  const http = await listenHttp(options.host, options.port, engine, metrics);
+  const http = await listenHttp(options.host, options.port, {
+    contentType: metrics.contentType,
+    render: () => {
+      // Brought up to the present first.
+      engine.advance();
+      return metrics.expose(engine.state());
+    },
+  });
   const control = await listenControl(options.socket, {
     engine,
     profile,
@@ -85,10 +92,29 @@ function startTicking(engine: Engine, speed: number, log: Logger): NodeJS.Timeou
   }, TICK_MS);
 }
 
+/** The engine in one process, or a part of one in several (docs/engine-sim-workers.md). */
+async function runCommand(args: readonly string[]): Promise<void> {
+  if (args[0] === "resident") {
+    const { parseResidentOptions, RESIDENT_HELP } = await import("./workers/resident-options.js");
+    const { runResident } = await import("./workers/resident.js");
+    const options = parseResidentOptions(args.slice(1), process.env);
+    if (options === "help") process.stdout.write(RESIDENT_HELP);
+    else await runResident(options);
+  } else if (args[0] === "worker") {
+    const { parseWorkerOptions, WORKER_HELP } = await import("./workers/worker-options.js");
+    const { Worker } = await import("./workers/worker.js");
+    const options = parseWorkerOptions(args.slice(1), process.env);
+    if (options === "help") process.stdout.write(WORKER_HELP);
+    else new Worker(options).start();
+  } else {
+    const options = parseOptions(args, Date.now());
+    if (options === "help") process.stdout.write(HELP);
+    else await run(options);
+  }
+}
+
 try {
-  const options = parseOptions(process.argv.slice(2), Date.now());
-  if (options === "help") process.stdout.write(HELP);
-  else await run(options);
+  await runCommand(process.argv.slice(2));
 } catch (error) {
   // 2: the command line or an input file is wrong; 1: everything else.
   const wrongInput = error instanceof OptionError || error instanceof SimulatorInputError;

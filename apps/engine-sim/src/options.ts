@@ -25,12 +25,8 @@ export type LoadOptions =
       readonly ratePerS: number | null;
     };
 
-export interface EngineOptions {
-  readonly host: string;
-  readonly port: number;
-  readonly socket: string;
-  readonly name: string;
-  readonly profile: string;
+/** The load: which requests, and how they are read. */
+export interface LoadSetup {
   readonly load: LoadOptions;
   readonly rateScale: number;
   readonly traceStartMs: number;
@@ -38,6 +34,14 @@ export interface EngineOptions {
   readonly maxPromptTokens: number;
   readonly once: boolean;
   readonly seed: number;
+}
+
+export interface EngineOptions extends LoadSetup {
+  readonly host: string;
+  readonly port: number;
+  readonly socket: string;
+  readonly name: string;
+  readonly profile: string;
   readonly speed: number;
   /** Epoch milliseconds of engine time 0; null is the moment the engine is ready. */
   readonly startAtMs: number | null;
@@ -48,6 +52,19 @@ export interface EngineOptions {
   readonly slo: SloBounds | null;
   readonly exitWithParent: boolean;
 }
+
+export const LOAD_HELP = `Load (default --workload chat-and-documents; every load repeats when it ends):
+  --workload NAME|FILE   phases of Poisson arrivals
+  --trace FILE --trace-format azure|mooncake|lengths
+                         recorded requests; lengths are drawn at random at --rate
+  --rate R               requests per second for --trace-format lengths
+  --rate-scale S         multiplies the rate; a trace with times is stretched, t' = t/S (default 1)
+  --trace-start-s S      where in the load engine time 0 lies (default 0)
+  --max-context N        requests with more tokens in and out are dropped and counted (default 8192)
+  --truncate-prompt N    longer prompts of a trace are cut (default: not)
+  --once                 end with the load instead of repeating it
+  --seed N               0..4294967295 (default 1); the same seed gives the same requests
+`;
 
 export const HELP = `engine-sim: a process that stands in for an LLM engine with a prefill and a decode worker
 
@@ -62,24 +79,15 @@ export const HELP = `engine-sim: a process that stands in for an LLM engine with
   --slo-ttft-ms N --slo-tpot-ms N
                          count finished requests by which of the two bounds they kept
 
-Load (default --workload chat-and-documents; every load repeats when it ends):
-  --workload NAME|FILE   phases of Poisson arrivals
-  --trace FILE --trace-format azure|mooncake|lengths
-                         recorded requests; lengths are drawn at random at --rate
-  --rate R               requests per second for --trace-format lengths
-  --rate-scale S         multiplies the rate; a trace with times is stretched, t' = t/S (default 1)
-  --trace-start-s S      where in the load engine time 0 lies (default 0)
-  --max-context N        requests with more tokens in and out are dropped and counted (default 8192)
-  --truncate-prompt N    longer prompts of a trace are cut (default: not)
-  --once                 end with the load instead of repeating it
-  --seed N               0..4294967295 (default 1); the same seed gives the same requests
-
+${LOAD_HELP}
 Time:
   --speed K              engine seconds per second, 0.01..1000 (default 1)
   --start-at EPOCH_MS    when engine time 0 is, so that several engines see the same arrivals at the same
                          time; at most 24 h from now. Started late, an engine joins at the engine time it
                          then is and skips what came before (default: when ready)
   --exit-with-parent     end when standard input closes
+
+engine-sim resident --help and engine-sim worker --help: the same engine as separate processes that an agent moves.
 `;
 
 /** Reads the command line. Throws OptionError. Returns "help" for --help. */
@@ -93,13 +101,7 @@ export function parseOptions(args: readonly string[], nowAtMs: number): EngineOp
     socket: socketFlag(flags.socket),
     name: flags.name ?? "engine-sim",
     profile: flags.profile ?? "llama3-8b-a100",
-    load: loadFlags(flags),
-    rateScale: numberFlag("rate-scale", flags["rate-scale"] ?? "1", 0.001, 1000),
-    traceStartMs: numberFlag("trace-start-s", flags["trace-start-s"] ?? "0", 0, 1e6) * 1000,
-    maxContextTokens: numberFlag("max-context", flags["max-context"] ?? "8192", 2, 1e7, true),
-    maxPromptTokens: numberFlag("truncate-prompt", flags["truncate-prompt"] ?? "10000000", 1, 1e7, true),
-    once: flags.once === true,
-    seed: numberFlag("seed", flags.seed ?? "1", 0, 2 ** 32 - 1, true),
+    ...loadSetup(flags),
     speed: numberFlag("speed", flags.speed ?? "1", 0.01, 1000),
     startAtMs: startAt === undefined ? null : startAtFlag(startAt, nowAtMs),
     prepareMs: numberFlag("prepare-ms", flags["prepare-ms"] ?? "2000", 0, 3_600_000),
@@ -110,30 +112,41 @@ export function parseOptions(args: readonly string[], nowAtMs: number): EngineOp
   };
 }
 
+const text = { type: "string" } as const;
+const yes = { type: "boolean" } as const;
+
+export const LOAD_FLAGS = {
+  workload: text,
+  trace: text,
+  "trace-format": text,
+  rate: text,
+  "rate-scale": text,
+  "trace-start-s": text,
+  "max-context": text,
+  "truncate-prompt": text,
+  once: yes,
+  seed: text,
+} as const;
+
+type LoadFlags = {
+  readonly [F in keyof typeof LOAD_FLAGS]?:
+    | ((typeof LOAD_FLAGS)[F]["type"] extends "string" ? string : boolean)
+    | undefined;
+};
+
 function parseFlags(args: readonly string[]) {
-  const text = { type: "string" } as const;
-  const yes = { type: "boolean" } as const;
   try {
     return parseArgs({
       args: [...args],
       strict: true,
       allowPositionals: false,
       options: {
+        ...LOAD_FLAGS,
         host: text,
         port: text,
         socket: text,
         name: text,
         profile: text,
-        workload: text,
-        trace: text,
-        "trace-format": text,
-        rate: text,
-        "rate-scale": text,
-        "trace-start-s": text,
-        "max-context": text,
-        "truncate-prompt": text,
-        once: yes,
-        seed: text,
         speed: text,
         "start-at": text,
         "prepare-ms": text,
@@ -150,9 +163,20 @@ function parseFlags(args: readonly string[]) {
   }
 }
 
-type Flags = ReturnType<typeof parseFlags>;
+/** Throws OptionError. */
+export function loadSetup(flags: LoadFlags): LoadSetup {
+  return {
+    load: loadFlags(flags),
+    rateScale: numberFlag("rate-scale", flags["rate-scale"] ?? "1", 0.001, 1000),
+    traceStartMs: numberFlag("trace-start-s", flags["trace-start-s"] ?? "0", 0, 1e6) * 1000,
+    maxContextTokens: numberFlag("max-context", flags["max-context"] ?? "8192", 2, 1e7, true),
+    maxPromptTokens: numberFlag("truncate-prompt", flags["truncate-prompt"] ?? "10000000", 1, 1e7, true),
+    once: flags.once === true,
+    seed: numberFlag("seed", flags.seed ?? "1", 0, 2 ** 32 - 1, true),
+  };
+}
 
-function loadFlags(flags: Flags): LoadOptions {
+function loadFlags(flags: LoadFlags): LoadOptions {
   const { workload, trace, rate } = flags;
   const format = flags["trace-format"];
   if (trace === undefined) {
@@ -178,15 +202,15 @@ function loadFlags(flags: Flags): LoadOptions {
   return { kind: "trace", file: trace, format, ratePerS: numberFlag("rate", rate, 0.001, 10_000) };
 }
 
-function numberFlag(flag: string, text: string, min: number, max: number, whole = false): number {
-  const value = text.trim() === "" ? Number.NaN : Number(text);
+export function numberFlag(flag: string, given: string, min: number, max: number, whole = false): number {
+  const value = given.trim() === "" ? Number.NaN : Number(given);
   if (!(value >= min && value <= max) || (whole && !Number.isInteger(value))) {
-    throw new OptionError(`--${flag} must be a ${whole ? "whole " : ""}number ${min}..${max}, got ${text}`);
+    throw new OptionError(`--${flag} must be a ${whole ? "whole " : ""}number ${min}..${max}, got ${given}`);
   }
   return value;
 }
 
-function socketFlag(path: string | undefined): string {
+export function socketFlag(path: string | undefined): string {
   if (path === undefined) throw new OptionError("--socket PATH is required");
   // The kernel's limit is 107 bytes on Linux and 103 on macOS; beyond it the path is cut silently.
   const bytes = Buffer.byteLength(path);
