@@ -368,7 +368,7 @@ describe("loads and rhythms", () => {
     (ratePerS, boundMs) => {
       const slo = { ...SCENE_SLO, tpot: { ...SCENE_SLO.tpot, boundMs } };
       const ticks = scene(() => ({ ...LIGHT_CHAT, ratePerS }), { slo });
-      expect(ttftShareAfter(ticks, 60_000)).toBeGreaterThan(0.95);
+      expect(ttftShareAfter(ticks, 60_000)).toBeGreaterThan(0.9);
     },
   );
 

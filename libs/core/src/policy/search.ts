@@ -147,8 +147,8 @@ const FINE = 1;
 const ALIKE_SHARE = 0.005;
 
 /** Where no split promises more than this, as under a TPOT bound that none keeps, first tokens in time count by themselves. */
-const HOPELESS_SHARE = 0.05;
-const FIRST_TOKENS = 0.1;
+const HOPELESS_SHARE = 0.03;
+const FIRST_TOKENS = 0.05;
 
 function forFirstTokens(
   ranked: readonly Prospect[],
