@@ -74,6 +74,8 @@ export class EngineWorkers {
     const engine = new EngineWorkers(setup, driver, workersDir);
     engine.faults(setup.faults ?? {});
     await engine.until(({ generation, phase }) => generation === 0 && phase === "steady");
+    const known = [...engine.records("worker"), ...engine.records("resident")].length;
+    if (known < 3) throw new Error(`${workersDir} names ${known} processes, not 3: end() would leave them`);
     return engine;
   }
 
@@ -183,7 +185,7 @@ export class EngineWorkers {
 
   private records(kind: "worker" | "resident"): readonly ProcessRecord[] {
     return readdirSync(this.workersDir)
-      .filter((file) => file.startsWith(`${INSTANCE}-${kind}-`) && file.endsWith(".json"))
+      .filter((file) => file.startsWith(`${INSTANCE}~${kind}-`) && file.endsWith(".json"))
       .map((file) => JSON.parse(readFileSync(join(this.workersDir, file), "utf8")) as ProcessRecord);
   }
 }

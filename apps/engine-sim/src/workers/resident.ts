@@ -1,5 +1,5 @@
 /** `engine-sim resident`: one rank's requests, batch state and KV block pool, which outlive its workers. */
-import { createWriteStream, rmSync } from "node:fs";
+import { createWriteStream, existsSync, rmSync } from "node:fs";
 import type { Phase } from "@fulcrum/core/nouns.js";
 import { KvPool } from "@fulcrum/kv-pool/pool.js";
 import type { InstanceState } from "@fulcrum/simulator/instance.js";
@@ -20,6 +20,7 @@ import { TokenLog } from "./token-log.js";
 
 /** Longest sleep until the next arrival: setTimeout takes no more than 2^31 - 1 ms. */
 const MAX_SLEEP_MS = 3_600_000;
+const LOOK_MS = 1_000;
 
 export async function runResident(options: ResidentOptions): Promise<void> {
   const log = pino({ name: options.name }, pino.destination({ dest: 2, sync: true }));
@@ -76,18 +77,22 @@ export async function runResident(options: ResidentOptions): Promise<void> {
     stopLoad: () => load.stop(),
     log,
   });
-  // Events are kept as counts: without a scrape they would be kept one by one.
-  const counting = setInterval(() => metrics.record(state.takeEvents()), 1_000);
   load.next();
-  endOnSignals(options, (why) => {
+  const end = (why: string): void => {
     log.info({ why, engineTimeMs: Math.round(nowMs()) }, "stopping");
-    clearInterval(counting);
+    clearInterval(looking);
     load.stop();
     server.close();
     http.server.close();
     rmSync(options.pool, { force: true });
     setImmediate(() => process.exit(0));
-  });
+  };
+  const looking = setInterval(() => {
+    // Events are kept as counts: without a scrape they would be kept one by one.
+    metrics.record(state.takeEvents());
+    if (!existsSync(options.socket)) end("its socket is gone: nobody can reach it any more");
+  }, LOOK_MS);
+  endOnSignals(options, end);
   log.info({ ...about, profile: profile.name, seed: options.seed, speed: options.speed }, "ready");
   const { name, socket } = options;
   process.stdout.write(
