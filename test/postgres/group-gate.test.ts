@@ -64,9 +64,9 @@ test("until both are ready each is told to wait; then both are told the same ite
   const { switchAt } = assignment.commit!;
   // 3 s ahead at the greater rate of each role; what passed between the two answers counts, within the test's time.
   expect(switchAt!.prefill).toBeGreaterThanOrEqual(1_001 + 60);
-  expect(switchAt!.prefill).toBeLessThanOrEqual(1_001 + 120);
+  expect(switchAt!.prefill).toBeLessThanOrEqual(1_001 + 240);
   expect(switchAt!.decode).toBeGreaterThanOrEqual(50_000 + 120);
-  expect(switchAt!.decode).toBeLessThanOrEqual(50_000 + 240);
+  expect(switchAt!.decode).toBeLessThanOrEqual(50_000 + 600);
   expect(await offered(1)).toEqual(assignment);
   // It comes with a report and with a registration too.
   const reported = await agents[0]!.report(instance);
@@ -83,7 +83,7 @@ test("the last two ready at the same moment through two replicas: the gate opens
     const { say, offered, rollout } = await aGroup();
     await Promise.all([say(0, "ready", at(100, 100)), say(1, "ready", at(5_000, 6_000))]);
     const [first, second] = [await offered(0), await offered(1)];
-    expect(first.commit?.switchAt).toEqual({ prefill: 5_030, decode: 6_030 });
+    expect(first.commit?.switchAt).toEqual({ prefill: 5_120, decode: 6_300 });
     expect(second).toEqual(first);
     const { steps } = await rollout();
     expect(steps.filter(({ step }) => step === "gate_opened")).toHaveLength(1);
@@ -118,7 +118,7 @@ describe("the open gate", () => {
     expect(await say(0, "armed")).toBe("stale");
     await say(0, "ready", { attempt: 2, ...at(200, 200) });
     await say(1, "ready", { attempt: 2, ...at(210, 190) });
-    expect((await offered(0)).commit?.switchAt).toEqual({ prefill: 240, decode: 230 });
+    expect((await offered(0)).commit?.switchAt).toEqual({ prefill: 330, decode: 500 });
     expect((await rollout()).attempt).toBe(2);
   });
 
