@@ -81,7 +81,7 @@ export function waitMs(switchAt: SwitchAt, ranks: readonly RankAtGate[], nowMs: 
       ? []
       : ROLES.map((role) => {
           const left = switchAt[role] - estimate(iterations, role, nowMs);
-          // An idle worker gets there when load comes.
+          // No rate told: as long as for any. An idle worker's turns count too, at least ten a second.
           return left <= 0 ? 0 : (PATIENCE * 1_000 * left) / iterations[PER_S[role]];
         }),
   );
