@@ -6,6 +6,7 @@ import { window as windowSchema } from "@fulcrum/contracts/windows.js";
 import { AgentProcess } from "./testing/agent-process.js";
 import { FakeController } from "./testing/fake-controller.js";
 import { FakeEngine } from "./testing/fake-engine.js";
+import { installMpsControl } from "./testing/vendor/fake-mps.js";
 import { MAX_BUFFERED_WINDOWS } from "./window/window-buffer.js";
 
 const SPLIT = { split: { prefillSmPct: 60, decodeSmPct: 40 }, kvQuotaPct: 90 };
@@ -256,6 +257,31 @@ describe("an engine", () => {
     await controller.until(() => newest()?.conditions.length === 0, "the conditions go");
     // No window spans the restart.
     for (const { finished } of windowsOf("chat-0")) expect(finished).toBeLessThan(20);
+  });
+
+  test("that cannot be read: what its driver knows of it is told all the same", async () => {
+    // A daemon that is missing: no worker is started, so that nothing iterates.
+    const tool = await installMpsControl(join(folder, "bin"));
+    const driver = {
+      type: "mps-respawn",
+      command: [process.execPath, "-e", "0"],
+      resident: { address: join(folder, "resident") },
+      smCount: 108,
+      mps: { pipeDirectory: join(folder, "pipe"), tool },
+    };
+    const agent = await AgentProcess.start({
+      folder,
+      controllerUrl: controller.url,
+      engines: [{ instance: "chat-0", metricsUrl: engine.metricsUrl, socket: engine.socketPath, driver }],
+    });
+    agents.push(agent);
+    const conditions = async (): Promise<unknown> => {
+      const answer = await fetch(`${agent.ready.statusUrl}/status`);
+      const { instances } = (await answer.json()) as { instances: { conditions: string[] }[] };
+      return instances[0]?.conditions;
+    };
+    await expect.poll(conditions, { timeout: 10_000 }).toContain("MpsMissing");
+    expect(await conditions()).toContain("DriverUnreachable");
   });
 
   test("that was restarted while the agent was down is noticed", async () => {

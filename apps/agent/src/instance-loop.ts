@@ -64,6 +64,8 @@ export class InstanceLoop {
   /** The last read-back; null while the driver does not answer. */
   private actual: ActualState | null = null;
   private driverSilent = false;
+  /** What a driver that cannot read its engine tells all the same. */
+  private conditionsOfSilent: readonly string[] = [];
   private lastGeneration = 0;
   private staleAssignment = false;
   /** What the controller said at registration that the operator should set. */
@@ -198,7 +200,7 @@ export class InstanceLoop {
     if (this.staleAssignment) lasting.push("StaleAssignment");
     if (this.options.journal.state.target?.readBackMissing) lasting.push("ReadBackMissing");
     if (this.stalled) lasting.push("NoProgress");
-    const ofDriver = this.actual?.conditions ?? [];
+    const ofDriver = this.actual?.conditions ?? this.conditionsOfSilent;
     return [...new Set([...lasting, ...ofDriver, ...this.options.nodeConditions(), ...this.happened])];
   }
 
@@ -269,6 +271,7 @@ export class InstanceLoop {
       return actual;
     } catch (error) {
       this.actual = null;
+      this.conditionsOfSilent = error instanceof DriverError ? error.conditions : [];
       if (!this.driverSilent) log.warn({ event: "driver_unreachable", error: String(error) });
       this.driverSilent = true;
       throw error;

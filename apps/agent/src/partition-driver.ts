@@ -76,8 +76,8 @@ export interface PartitionDriver {
   /** Reads back whether the running generation delivers the plan. */
   verify(plan: Plan): Promise<Verdict>;
   /**
-   * Drops a prepared generation that was not committed, or waits for its iteration. One that workers are switching to
-   * goes back by a new generation only.
+   * Drops a prepared generation that was not committed, or that no worker has begun to switch to (it waits for its
+   * iteration, say). One that workers are switching to goes back by a new generation only.
    */
   rollback(generation: number): Promise<void>;
   close(): void;
@@ -94,6 +94,8 @@ export class DriverError extends Error {
     message: string,
     /** Whether the same request may succeed later. */
     readonly retryable: boolean,
+    /** What the operator should know of all the same, where the state cannot be read. */
+    readonly conditions: readonly string[] = [],
   ) {
     super(message);
   }

@@ -257,6 +257,14 @@ test("what cannot be read back ends as verified, with nothing delivered, and say
   expect(journal.state.target?.readBackMissing ?? false).toBe(false);
 });
 
+test("a switch that does not come in time is dropped, should no worker have begun it", async () => {
+  engine.holdSwitch = true;
+  rollout.offer(assignment(1));
+  await passes(200);
+  expect(told().at(-1)).toBe("1/1 failed switch_timeout");
+  expect(engine.calls).toEqual(["prepare 1", "commit 1", "abort 1"]);
+});
+
 describe("a rollout fails", () => {
   test.each<[string, () => void, string, boolean]>([
     ["when the preparation hangs", () => (engine.holdPrepare = true), "prepare_timeout", true],

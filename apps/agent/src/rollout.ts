@@ -51,8 +51,8 @@ interface Pursuit extends Progress {
 
 /** Of restoring the last good allocation: nobody else will try, so the agent does until it succeeds. */
 const RESTORE_BACKOFF = { firstMs: 1_000, capMs: 30_000 };
-/** Steps in which the engine has at most a preparation, armed or not, that can be dropped. */
-const REVOCABLE: ReadonlySet<Step> = new Set<Step>(["waiting", "preparing", "ready", "armed"]);
+/** Steps in which the engine may have a preparation, or a switch that no worker has begun, that can be dropped. */
+const REVOCABLE: ReadonlySet<Step> = new Set<Step>(["waiting", "preparing", "ready", "armed", "switching"]);
 const SILENT_PAUSE_MS = 1_000;
 /** Between two repeats of an end that the controller has already been told. */
 const RETELL_MS = 5_000;

@@ -39,6 +39,11 @@ function checkDaemon(mps: MpsFacts, needed: boolean): Check {
     const elsewhere = mps.daemons.find((daemon) => daemon.pipeDirectory !== pipeDirectory);
     if (answer.code === "no_daemon" && elsewhere)
       return daemonElsewhere(mps, elsewhere.pipeDirectory, status);
+    if (answer.code === "ambiguous_server") {
+      const fix =
+        "set mps.server in the agent's configuration to the server whose pipe directory the workers use";
+      return { id, status, says: answer.message, fix };
+    }
     const restart = `kill ${mps.daemons.map(({ pid }) => pid).join(" ")}; ${start}`;
     const hangs = answer.code === "timeout" && mps.daemons.length > 0;
     return { id, status, says: answer.message, fix: hangs ? restart : start };

@@ -7,7 +7,8 @@ import type { MpsPort } from "../mps/mps-port.js";
 import { PoolQuota } from "../workers/pool-quota.js";
 import { Residents } from "../workers/residents.js";
 import type { MpsRespawnConfig, RocmCuMaskConfig } from "./respawn-config.js";
-import { Supervisor, type SupervisorOptions } from "../workers/supervisor.js";
+import type { SupervisorOptions } from "../workers/supervisor-options.js";
+import { Supervisor } from "../workers/supervisor.js";
 import { createStagedDriver, withQuota } from "./create-staged-driver.js";
 import { EngineSimDriver } from "./engine-sim-driver.js";
 import { RespawnDriver } from "./mps-respawn-driver.js";
@@ -63,6 +64,8 @@ function respawnDriver(
       env: config.resident.env,
       cwd: config.resident.cwd ?? null,
       readyPath: config.resident.readyPath ?? null,
+      readyMs: config.resident.readyMs,
+      sigtermMs: config.deadlines.sigtermMs,
       log,
     }),
     log,
@@ -86,8 +89,7 @@ function supervisorOptions(
   config: MpsRespawnConfig | RocmCuMaskConfig,
   folder: string,
 ): Omit<SupervisorOptions, "instance" | "ranks" | "hardware" | "mps" | "quota" | "residents" | "log"> {
-  const { command, cwd, env, resident, standby, keepWarmMs, switching, deadlines } = config;
-  const { handOverMs, ...limits } = deadlines;
+  const { command, cwd, env, resident, standby, keepWarmMs, switching, deadlines: limits } = config;
   const { prefillSmPct, decodeSmPct } = config;
   return {
     folder,
@@ -99,7 +101,6 @@ function supervisorOptions(
     startUp: { split: { prefillSmPct, decodeSmPct }, kvQuotaPct: 100 },
     standby,
     keepWarmMs,
-    handOverMs,
     switching,
     limits,
   };

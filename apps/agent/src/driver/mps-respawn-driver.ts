@@ -8,8 +8,8 @@ import type { Allocation, GeneratedAllocation, Limits } from "@fulcrum/core/noun
 import { boundedErrorText } from "../workers/error-text.js";
 import type { QuotaPort } from "../workers/quota-port.js";
 import { type Hardware, bestCohort, isWarm } from "../workers/role-view.js";
-import { ROLES, type Supervisor } from "../workers/supervisor.js";
-import { RankClaimedError } from "../workers/worker-hub.js";
+import { RankClaimedError } from "../workers/claim.js";
+import { RANKS_PARTED, ROLES, type Supervisor } from "../workers/supervisor.js";
 import {
   type ActualState,
   type DriverCapabilities,
@@ -24,6 +24,13 @@ import { judge, quantise } from "./quantise.js";
 const STATUS_MS = 500;
 /** Between the end of one worker and the first iteration of the next, what was read last still counts. */
 const GAP_MS = 5_000;
+
+/** By the code of what is wrong with the MPS daemon. */
+const MPS_CONDITIONS: Readonly<Record<string, string>> = {
+  mps_fault: "MpsFault",
+  mps_missing: "MpsMissing",
+  mps_ambiguous: "MpsAmbiguous",
+};
 
 export interface RespawnDriverOptions {
   readonly name: "mps-respawn" | "rocm-cu-mask";
@@ -131,6 +138,10 @@ export class RespawnDriver implements PartitionDriver {
     if (actual.generation > plan.generation) {
       return { kind: "not_delivered", message: `generation ${actual.generation} runs` };
     }
+    const { failure } = this.options.supervisor.journal.state;
+    if (failure?.code === RANKS_PARTED && failure.generation === plan.generation) {
+      return { kind: "not_delivered", message: `${failure.code}: ${failure.message}` };
+    }
     const blind = ROLES.flatMap((role) => this.options.supervisor.holders(role)).find(
       ({ smCount }) => smCount === null,
     );
@@ -144,7 +155,7 @@ export class RespawnDriver implements PartitionDriver {
     const { supervisor } = this.options;
     const { pending } = supervisor.journal.state;
     if (pending?.generation !== generation) return;
-    if (pending.step === "preparing" || supervisor.armed) supervisor.rollback();
+    if (pending.step === "preparing" || supervisor.revocable) supervisor.rollback();
   }
 
   /** The workers go on. */
@@ -180,7 +191,10 @@ export class RespawnDriver implements PartitionDriver {
     }
     const last = this.lastRead.get(role);
     if (last && now - last.atMs < GAP_MS) return last.smPct;
-    throw new DriverError("unreachable", `no ${role} worker iterates on every rank`, true);
+    const conditions = this.conditions();
+    const why = conditions.length === 0 ? "" : ` (${conditions.join(", ")})`;
+    const message = `no ${role} worker iterates on every rank${why}`;
+    throw new DriverError("unreachable", message, true, conditions);
   }
 
   private iterations(): SwitchAt | null {
@@ -214,16 +228,19 @@ export class RespawnDriver implements PartitionDriver {
 
   private conditions(): readonly string[] {
     const { supervisor } = this.options;
-    const { gpuSuspect } = supervisor.journal.state;
+    const { gpuSuspect, failure } = supervisor.journal.state;
     const trouble = supervisor.mps?.trouble;
     const isShort = ROLES.some((role) => {
       const { runs, pending } = supervisor.view(role);
       return pending === null && supervisor.holders(role).some(({ smPct }) => smPct !== runs.smPct);
     });
     return [
-      ...(trouble ? [trouble.code === "mps_fault" ? "MpsFault" : "MpsMissing"] : []),
+      ...(trouble ? [MPS_CONDITIONS[trouble.code] ?? "MpsMissing"] : []),
       ...(gpuSuspect ? ["GpuSuspect"] : []),
       ...(isShort ? ["WorkerLost"] : []),
+      ...(supervisor.contested ? ["RankContested"] : []),
+      ...(failure?.code === RANKS_PARTED ? ["RanksParted"] : []),
+      ...(supervisor.residentOverdue ? ["ResidentNotReady"] : []),
       ...(supervisor.journal.unwritable ? ["WorkerJournalUnwritable"] : []),
     ];
   }

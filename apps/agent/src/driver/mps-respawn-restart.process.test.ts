@@ -1,7 +1,7 @@
 /** An agent that is killed at any step: its workers live, and the next agent ends in the old or the new allocation. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, test } from "vitest";
@@ -77,6 +77,25 @@ describe("an agent that is killed", () => {
     await site.until(steady(1));
     expect(await shares(site)).toEqual([50, 30]);
   });
+});
+
+test("what a killed agent left half done neither stops the next one nor outlives it", async () => {
+  const folder = await makeFolder();
+  const workersDir = join(folder, "workers");
+  // Killed while it looked whether the rank is free, and in the middle of two writes.
+  const lock = join(workersDir, "chat~0.sock.lock");
+  mkdirSync(lock, { recursive: true });
+  const justNow = new Date(Date.now() + 200);
+  utimesSync(lock, justNow, justNow);
+  const half = ["chat~supervisor.json.fulcrum-17-3", "chat~resident-0.json.fulcrum-17-4"];
+  for (const file of half) writeFileSync(join(workersDir, file), "{");
+  // Of an instance whose name begins like this one's.
+  writeFileSync(join(workersDir, "chat-2~supervisor.json.fulcrum-17-5"), "{");
+  const site = sites.open(folder);
+  await site.until(steady(0));
+  await site.until(() => workers(site).length === 2);
+  const left = readdirSync(workersDir).filter((file) => !file.includes("worker-"));
+  expect(left.sort()).toEqual(["chat-2~supervisor.json.fulcrum-17-5", "chat~0.sock", "chat~supervisor.json"]);
 });
 
 test("of agents that start at the same time on one rank exactly one has it", async () => {

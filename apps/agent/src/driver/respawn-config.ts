@@ -34,6 +34,8 @@ const respawn = {
     cwd: path.optional(),
     /** It is up when this path exists. */
     readyPath: path.optional(),
+    /** From its start until then; one that takes longer is ended and started again. */
+    readyMs: durationMs(10, 86_400_000, 600_000),
   }),
   /** Of one GPU. */
   smCount: z.int().min(1).max(10_000),

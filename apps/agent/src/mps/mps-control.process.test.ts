@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { FakeMps, installMpsControl } from "../testing/vendor/fake-mps.js";
+import { MpsWatch } from "../workers/mps-watch.js";
 import { MpsControl, type MpsControlOptions } from "./mps-control.js";
 import { MpsError } from "./mps-error.js";
 import { ServerLogTail } from "./server-log.js";
@@ -55,6 +56,18 @@ case "$command" in
 esac
 `;
 }
+
+/** v3 with two servers, neither of our user, of which the second is in FAULT. */
+const SEVERAL_SERVERS = `#!/bin/sh
+case "$1 $2 $3" in
+  "server list"*)
+    echo name,uid,pid,status,pipe-directory,allowed-devices,context-ids
+    echo training,1000,48201,Ready,/run/nvidia-mps/training,GPU-a,-
+    echo eval,1001,48202,Fault,/run/nvidia-mps/eval,GPU-a,- ;;
+  "client list --server=eval") printf 'pid,server,device,namespace,command\\n777,eval,0,default,b\\n' ;;
+  *) exit 1 ;;
+esac
+`;
 
 function isAlive(pid: number): boolean {
   try {
@@ -175,6 +188,22 @@ describe("the MPS daemon", () => {
     await client.terminateClient(777);
     await client.terminateClient(123);
     expect(await readFile(asked, "utf8")).toBe("terminate_client 5555 777\nterminate_client 4242 123\n");
+  });
+
+  test("with several servers (v3) of which none is ours is refused until one is named", async () => {
+    const several = join(folder, "several");
+    await writeFile(several, SEVERAL_SERVERS, { mode: 0o755 });
+    const unnamed = control({ tool: several });
+    const told = { code: "ambiguous_server", message: expect.stringContaining("training, eval") as string };
+    await expect(unnamed.status()).rejects.toMatchObject(told);
+    await expect(unnamed.clientCount()).rejects.toMatchObject(told);
+    await expect(unnamed.terminateClient(777)).rejects.toMatchObject(told);
+    const watch = new MpsWatch(unnamed, () => undefined);
+    expect(await watch.look()).toMatchObject({ code: "mps_ambiguous", retryable: true });
+    expect(watch.mayStart).toBe(false);
+    const named = control({ tool: several, server: "eval" });
+    expect(await named.status()).toBe("FAULT");
+    expect(await named.clients()).toMatchObject([{ pid: 777, server: "eval" }]);
   });
 
   test("a tool that is not installed is an ordinary answer", async () => {

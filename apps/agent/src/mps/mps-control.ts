@@ -165,8 +165,14 @@ export class MpsControl implements MpsPort {
     const servers = serversOf(await this.ask3(["server", "list", "--format=csv"]));
     const wanted = this.options.server;
     if (wanted !== undefined) return servers.find(({ name }) => name === wanted) ?? null;
-    const own = servers.find(({ name }) => name === `uid_${process.getuid?.() ?? 0}`);
-    return own ?? (servers.length === 1 ? (servers[0] ?? null) : null);
+    const ourName = `uid_${process.getuid?.() ?? 0}`;
+    const own = servers.find(({ name }) => name === ourName);
+    if (own || servers.length <= 1) return own ?? servers[0] ?? null;
+    const names = servers.map(({ name }) => name).join(", ");
+    throw new MpsError(
+      "ambiguous_server",
+      `the MPS daemon runs ${servers.length} servers (${names.slice(0, 200)}) and none is ${ourName}: name one as mps.server`,
+    );
   }
 
   private async ask2(command: string): Promise<string> {

@@ -17,6 +17,8 @@ export interface AgentSetup {
     readonly metricsUrl: string;
     readonly socket: string;
     readonly gpus?: readonly (number | string)[];
+    /** Left out: engine-sim at the socket. */
+    readonly driver?: Readonly<Record<string, unknown>>;
   }[];
   /** Further fields of the configuration. */
   readonly config?: Readonly<Record<string, unknown>>;
@@ -59,14 +61,14 @@ export class AgentProcess {
         pollMs: 20,
         statusPort: 0,
         ...more,
-        instances: engines.map(({ instance, metricsUrl, socket, gpus = [] }) => ({
+        instances: engines.map(({ instance, metricsUrl, socket, gpus = [], driver }) => ({
           instance,
           pool: "chat",
           ranks: [0],
           rankCount: 1,
           gpus,
           reader: { type: "sglang", url: metricsUrl, timeoutMs: 300 },
-          driver: { type: "engine-sim", socket, timeoutMs: 1_000 },
+          driver: driver ?? { type: "engine-sim", socket, timeoutMs: 1_000 },
         })),
       }),
     );

@@ -3,8 +3,11 @@
  * A worker of the worker protocol without an engine: iterates by waiting, keeps its turn in a folder
  * (docs/worker-protocol.md, "A turn in a folder"), and fails where FAKE_FAULTS says. FAKE_FAULTS is a JSON file:
  * {"<role> <generation>" or "<role> <generation> <rank>": {"attachMs":0, "smCount":null, "ignoreSigterm":false,
- * "die":"attach|ready|armed|iterating|hand_over", "hang":same, "handOver":"too_late|late|never", "keep":"too_late"}}:
- * hands over as if the iteration were past, long after it, or not at all; hands over just before it is told to stay.
+ * "die":"attach|ready|armed|iterating|hand_over", "hang":same, "handOver":"too_late|late|never", "keep":"too_late",
+ * "cut":true, "stillAt":n, "mute":true}}: hands over as if the iteration were past, long after it, or not at all; hands
+ * over just before it is told to stay. `cut`: its connection breaks before it reads its first hand_over. `stillAt`:
+ * lives, and never gets past that iteration. `mute`: once there is a file `mute` in its folder it stops, tells
+ * nothing any more, and answers as before.
  * FAKE_SM_COUNT: SMs of the GPU (108). FAKE_ITERATION_MS: 5. FAKE_TRACE: file that gets what it was told, one JSON line
  * each. As with MPS, no pipe directory means no cap; with HSA_CU_MASK it sees the CUs of its mask.
  */
@@ -34,6 +37,7 @@ const lateBy = fault.handOver === "late" ? 300 : 0;
 let tokens = 0;
 let handOver = null;
 let socket = null;
+let isCut = false;
 /** Hanging: it goes on reading and does nothing more. */
 const life = { hung: false };
 mkdirSync(folder, { recursive: true });
@@ -149,9 +153,12 @@ async function run(turn, waitedMs) {
   while (!life.hung) {
     await new Promise((resolve) => setTimeout(resolve, iterationMs));
     if (life.hung) return;
+    if (fault.mute && existsSync(join(folder, "mute"))) return;
     if (turnNow() !== turn) return fenced();
-    me.iteration += 1;
-    tokens += 1;
+    if (me.iteration !== fault.stillAt) {
+      me.iteration += 1;
+      tokens += 1;
+    }
     const own = join(folder, `tmp.${process.pid}`);
     writeFileSync(
       own,
@@ -241,6 +248,10 @@ function takeLine(line) {
     return no(null, "bad_request", "not JSON");
   }
   if (typeof request !== "object" || request === null) return no(null, "bad_request", "not an object");
+  if (fault.cut && !isCut && request.op === "hand_over") {
+    isCut = true;
+    return void socket.destroy();
+  }
   trace(request.op);
   if (life.hung) return;
   take(request);

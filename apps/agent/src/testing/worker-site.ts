@@ -24,6 +24,9 @@ export interface WorkerFault {
   readonly ignoreSigterm?: boolean;
   readonly handOver?: "too_late" | "late" | "never";
   readonly keep?: "too_late";
+  readonly cut?: true;
+  readonly stillAt?: number;
+  readonly mute?: true;
 }
 
 export interface IteratingWorker {

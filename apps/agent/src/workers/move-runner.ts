@@ -22,12 +22,17 @@ export interface MoveRunnerOptions {
   readonly mps: MpsPort | null;
   readonly log: Logger;
   readonly handOverMs: number;
-  readonly highTurn: (role: WorkerRole, rank: number, turn: number) => void;
+  /** A worker is told a turn, or the resident is known to have had it. */
+  readonly noteTurn: (role: WorkerRole, rank: number, turn: number) => void;
+  /** Ranks are about to be told to hand over; false when it cannot be written down. */
+  readonly agreed: (role: WorkerRole, move: HandOver, at: number | null) => boolean;
   readonly fail: (code: string, message: string) => void;
   readonly suspect: () => void;
   readonly start: (role: WorkerRole, move: Extract<Move, { kind: "start" }>) => void;
   readonly faulted: (role: WorkerRole) => void;
 }
+
+type HandOver = Extract<Move, { kind: "hand_over" }>;
 
 export class MoveRunner {
   /** Clients that the MPS daemon has ended cleanly: killing them afterwards harms nobody. */
@@ -80,21 +85,23 @@ export class MoveRunner {
 
   private async iterate(role: WorkerRole, move: Extract<Move, { kind: "iterate" }>): Promise<void> {
     const { worker, turn, take } = move;
+    this.options.noteTurn(role, this.options.registry.view(worker)?.rank ?? 0, turn);
     const answer = await this.ask(role, worker, { op: "iterate", turn, take }, ANSWER_MS);
     if (answer && !answer.ok) await this.refused(role, worker, answer);
   }
 
-  private async handOver(role: WorkerRole, move: Extract<Move, { kind: "hand_over" }>): Promise<void> {
-    const { registry } = this.options;
+  private async handOver(role: WorkerRole, move: HandOver): Promise<void> {
+    const { registry, agreed, noteTurn } = this.options;
     for (const { worker } of move.workers) registry.update(worker, { inFlight: "hand_over" });
     const at = move.at === "agree" ? await this.agree(role, move.workers) : move.at;
     const asked = move.workers.filter(({ worker }) => registry.view(worker)?.inFlight === "hand_over");
-    if (asked.length < move.workers.length) {
-      // Taken back, or one was lost, before anybody was told.
+    if (asked.length < move.workers.length || !agreed(role, move, at)) {
+      // Taken back, or one was lost, or nothing can be written down, before anybody was told.
       for (const { worker } of asked) registry.update(worker, { inFlight: null });
       return;
     }
-    await Promise.all(move.workers.map(({ worker, turn }) => this.handOverOne(role, worker, turn, at)));
+    for (const { rank, turn } of asked) noteTurn(role, rank, turn);
+    await Promise.all(asked.map(({ worker, turn }) => this.handOverOne(role, worker, turn, at)));
   }
 
   private async handOverOne(
@@ -178,11 +185,11 @@ export class MoveRunner {
     worker: string,
     refusal: Extract<WorkerAnswer, { ok: false }>,
   ): Promise<void> {
-    const { registry, log, highTurn } = this.options;
+    const { registry, log, noteTurn } = this.options;
     log.warn({ event: "worker_refused", worker, code: refusal.code, message: refusal.message });
     const rank = registry.view(worker)?.rank ?? 0;
     if (refusal.code === "stale_turn")
-      return highTurn(role, rank, refusal.turn ?? (registry.view(worker)?.turn ?? 0) + 1);
+      return noteTurn(role, rank, refusal.turn ?? (registry.view(worker)?.turn ?? 0) + 1);
     // We did not know its state: now we do.
     if (refusal.code === "bad_state") return void (await this.ask(role, worker, { op: "status" }, STATUS_MS));
     this.condemn(role, worker, refusal.code, refusal.message);

@@ -6,7 +6,7 @@ const LOOK_MS = 5_000;
 
 /** Looks after the MPS daemon: without it a new process would run uncapped, in FAULT none is taken (actuation.md §2.3). */
 export class MpsWatch {
-  /** `mps_fault` or `mps_missing`; null while all is well. */
+  /** `mps_fault`, `mps_missing` or `mps_ambiguous`; null while all is well. */
   trouble: DriverError | null = null;
   private looked = false;
   private lookedAtMs = Number.NEGATIVE_INFINITY;
@@ -63,6 +63,8 @@ export class MpsWatch {
 }
 
 function missing(error: unknown): DriverError {
-  const code = (error as { code?: unknown }).code === "fault" ? "mps_fault" : "mps_missing";
+  const { code: why } = error as { code?: unknown };
+  if (why === "ambiguous_server") return new DriverError("mps_ambiguous", boundedErrorText(error), true);
+  const code = why === "fault" ? "mps_fault" : "mps_missing";
   return new DriverError(code, `no MPS daemon answers: ${boundedErrorText(error)}`, true);
 }

@@ -50,7 +50,7 @@ function stop(worker: WorkerView, view: RoleView): readonly Move[] {
     return [
       {
         kind: "hand_over",
-        workers: [{ worker: id, turn: nextTurn(view, rank) }],
+        workers: [{ worker: id, rank, turn: nextTurn(view, rank) }],
         at: view.pending?.at ?? null,
       },
     ];

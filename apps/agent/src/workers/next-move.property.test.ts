@@ -153,3 +153,47 @@ describe.each([
     );
   });
 });
+
+test("ranks that switch together hear one iteration, whoever is cut off, and whatever agent tells them", () => {
+  type Step =
+    | { readonly kind: "tick" | "agent" }
+    | { readonly kind: "cut" | "deaf" | "on"; readonly actor: number };
+  const steps: fc.Arbitrary<Step> = fc.oneof(
+    { weight: 4, arbitrary: fc.constant({ kind: "tick" } as const) },
+    { weight: 1, arbitrary: fc.constant({ kind: "agent" } as const) },
+    {
+      weight: 5,
+      arbitrary: fc.record({
+        kind: fc.constantFrom("cut", "deaf", "on", "on"),
+        actor: fc.nat(7),
+      }) as fc.Arbitrary<Step>,
+    },
+  );
+  fc.assert(
+    fc.property(fc.array(steps, { maxLength: 80 }), (happenings) => {
+      const world = new WorkerWorld([0, 1]);
+      calm(world);
+      world.prepare(30);
+      calm(world);
+      world.commit(null);
+      for (const it of happenings) {
+        const actor = "actor" in it ? world.actors[it.actor % world.actors.length] : undefined;
+        if (it.kind === "tick") world.tick();
+        else if (it.kind === "agent") world.restartAgent();
+        else if (actor && it.kind === "cut") world.disconnect(actor);
+        else if (actor && it.kind === "deaf") actor.deaf = true;
+        else if (actor) {
+          world.connect(actor);
+          world.step(actor);
+        }
+      }
+      calm(world);
+      const told = new Set(world.heardOrders.map(({ at }) => at));
+      expect(told.size).toBe(1);
+      expect(told).not.toContain(null);
+      expect(new Set(world.heardOrders.map(({ rank }) => rank))).toEqual(new Set([0, 1]));
+      expect(world.runs.smPct).toBe(30);
+    }),
+    { numRuns: 300 },
+  );
+});

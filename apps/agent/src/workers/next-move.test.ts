@@ -3,55 +3,12 @@ import { cuMask } from "./cu-mask.js";
 import { nextMoves } from "./next-move.js";
 import { hasBegun, isPrepared } from "./pending-state.js";
 import { type RoleView, type WorkerView, smCountOf } from "./role-view.js";
-import { HARDWARE, LIMITS } from "./testing/worker-world.js";
-
-const NOW = 100_000;
-
-function worker(id: string, change: Partial<WorkerView>): WorkerView {
-  return {
-    id,
-    rank: 0,
-    generation: 1,
-    smPct: 50,
-    alive: true,
-    connected: true,
-    state: "ready",
-    turn: null,
-    took: false,
-    iteration: 0,
-    smCount: null,
-    sinceMs: NOW - 500,
-    heardAtMs: NOW - 50,
-    inFlight: null,
-    standby: false,
-    retiring: null,
-    fault: null,
-    ...change,
-  };
-}
+import { NOW, view, worker } from "./testing/role-views.js";
 
 const old = (change: Partial<WorkerView> = {}): WorkerView =>
   worker("old", { state: "iterating", turn: 7, took: true, ...change });
 const fresh = (change: Partial<WorkerView> = {}): WorkerView =>
   worker("new", { generation: 2, smPct: 30, ...change });
-
-function view(workers: readonly WorkerView[], change: Partial<RoleView> = {}): RoleView {
-  return {
-    nowMs: NOW,
-    ranks: [0],
-    workers,
-    runs: { generation: 1, smPct: 50 },
-    pending: null,
-    previous: null,
-    standbyPcts: [],
-    highestTurn: new Map(),
-    startNotBeforeMs: 0,
-    limits: LIMITS,
-    hardware: HARDWARE,
-    canTerminateClient: true,
-    ...change,
-  };
-}
 
 const preparing = { generation: 2, smPct: 30, step: "preparing", at: null } as const;
 const switching = { ...preparing, step: "switching" } as const;
@@ -268,6 +225,16 @@ describe("the next move", () => {
       view([old()], { pending: { generation: 2, smPct: 50, step: "preparing", at: null } }),
       [],
     ],
+    [
+      "its turn was taken by somebody else: waits before it takes it again",
+      view([old({ state: "handed_over" })], { takeNotBeforeMs: NOW + 1 }),
+      [],
+    ],
+    [
+      "and takes it then",
+      view([old({ state: "handed_over" })], { takeNotBeforeMs: NOW }),
+      [{ kind: "iterate", worker: "old", turn: 8, take: true }],
+    ],
     ["after a fault: pauses before it starts anew", view([], { startNotBeforeMs: NOW + 1 }), []],
   ])("%s", (_what, seen, moves) => {
     expect(nextMoves(seen)).toMatchObject(moves as object);
@@ -288,33 +255,6 @@ describe("the next move", () => {
     expect(seen({ state: "handing_over" }, { state: "armed" })).toBe(false);
     expect(seen({ state: "handed_over" }, { state: "armed" })).toBe(true);
     expect(seen({ state: "handed_over" }, { state: "iterating" })).toBe(true);
-  });
-
-  test("ranks hand over together, or not at all", () => {
-    const ranks = [0, 1];
-    const both = (second: Partial<WorkerView>) =>
-      view(
-        [
-          old(),
-          fresh({ state: "armed", turn: 8 }),
-          worker("old-1", { rank: 1, state: "iterating", turn: 3 }),
-          worker("new-1", { rank: 1, generation: 2, smPct: 30, ...second }),
-        ],
-        { ranks, pending: switching },
-      );
-    expect(nextMoves(both({ state: "ready" }))).toEqual([
-      { kind: "iterate", worker: "new-1", turn: 4, take: false },
-    ]);
-    expect(nextMoves(both({ state: "armed", turn: 4 }))).toEqual([
-      {
-        kind: "hand_over",
-        at: "agree",
-        workers: [
-          { worker: "old", turn: 8 },
-          { worker: "old-1", turn: 4 },
-        ],
-      },
-    ]);
   });
 });
 

@@ -21,7 +21,7 @@ import {
   isWarm,
   nextTurn,
 } from "./role-view.js";
-import { preparedCohort, wantedPct } from "./pending-state.js";
+import { preparedCohort, standstill, wantedPct } from "./pending-state.js";
 import { retireMove } from "./retire-move.js";
 import { condemnations } from "./worker-fault.js";
 
@@ -49,7 +49,7 @@ export function nextMoves(view: RoleView): readonly Move[] {
   ];
 }
 
-/** What is pending cannot come any more: a worker of it is gone or condemned. */
+/** What is pending cannot come any more: a worker of it is gone or condemned, or a rank does not get to its iteration. */
 function failureOf(view: RoleView): Move | null {
   const { pending, workers, runs, ranks } = view;
   if (pending === null || pending.smPct === runs.smPct) return null;
@@ -64,7 +64,9 @@ function failureOf(view: RoleView): Move | null {
   const missing =
     pending.step === "switching" &&
     ranks.some((rank) => !ofPending.some((worker) => worker.rank === rank && isUsable(worker)));
-  return missing ? fail("worker_died", "a worker that was prepared has ended") : null;
+  if (missing) return fail("worker_died", "a worker that was prepared has ended");
+  const still = standstill(view);
+  return still === null ? null : fail("iteration_not_reached", still);
 }
 
 /** What runs was lost, another worker serves instead, and the one that is prepared takes its replacement's place. */
@@ -115,21 +117,35 @@ function isAwaited({ rank, state }: WorkerView, workers: readonly WorkerView[]):
 function passTurn(view: RoleView, server: Cohort): readonly Move[] {
   const steps = [...server].map(([rank, next]) => passStep(view, rank, next));
   const arming = steps.flatMap((step) => (step.kind === "move" ? [step.move] : []));
-  const handOvers = steps.flatMap((step) => (step.kind === "hand_over" ? [step] : []));
+  const due = steps.flatMap((step) => (step.kind === "hand_over" ? [step] : []));
+  const { agreed } = view;
+  // Some were told already: the others hear the same, whoever is away just now.
+  const rest = agreed === null ? [] : due.filter(({ rank, turn }) => agreed.turns.get(rank) === turn);
+  if (agreed !== null && rest.length > 0) return [...arming, handOver(rest, agreed.at)];
   const allArmed = steps.every(({ kind }) => kind === "hand_over" || kind === "done");
-  if (!allArmed || handOvers.length === 0) return arming;
+  if (!allArmed || due.length === 0) return arming;
   const at = view.pending?.step === "switching" ? view.pending.at : null;
   // Ranks that compute together must stop at one iteration; a lone rank stops at once.
-  const agree = at === null && view.ranks.length > 1 && handOvers.length === view.ranks.length;
-  const workers = handOvers.map(({ worker, turn }) => ({ worker, turn }));
-  return [{ kind: "hand_over", workers, at: agree ? "agree" : at }];
+  const agree = at === null && view.ranks.length > 1 && due.length === view.ranks.length;
+  return [handOver(due, agree ? "agree" : at)];
+}
+
+type HandOverStep = Extract<PassStep, { kind: "hand_over" }>;
+
+function handOver(steps: readonly HandOverStep[], at: number | null | "agree"): Move {
+  return { kind: "hand_over", workers: steps.map(({ worker, rank, turn }) => ({ worker, rank, turn })), at };
 }
 
 type PassStep =
   | { readonly kind: "done" }
   | { readonly kind: "wait" }
   | { readonly kind: "move"; readonly move: Move }
-  | { readonly kind: "hand_over"; readonly worker: string; readonly turn: number };
+  | {
+      readonly kind: "hand_over";
+      readonly worker: string;
+      readonly rank: number;
+      readonly turn: number;
+    };
 
 function passStep(view: RoleView, rank: number, next: WorkerView): PassStep {
   const holder = view.workers.find(
@@ -143,12 +159,12 @@ function passStep(view: RoleView, rank: number, next: WorkerView): PassStep {
     // Asked by an agent before this one; the request may be repeated.
     return holder.turn === null
       ? { kind: "wait" }
-      : { kind: "hand_over", worker: holder.id, turn: holder.turn };
+      : { kind: "hand_over", worker: holder.id, rank, turn: holder.turn };
   }
   // Two that iterate: the one that lost its turn is about to find out.
   if (holdsTurn(next)) return { kind: "wait" };
   if (next.state === "armed" && next.turn !== null && next.turn > (holder.turn ?? 0)) {
-    return { kind: "hand_over", worker: holder.id, turn: next.turn };
+    return { kind: "hand_over", worker: holder.id, rank, turn: next.turn };
   }
   return {
     kind: "move",
@@ -161,6 +177,7 @@ function take(view: RoleView, next: WorkerView): PassStep {
   if (!next.connected || next.inFlight !== null || (next.state === "armed" && next.took))
     return { kind: "wait" };
   if (view.workers.some((worker) => worker.rank === next.rank && isUnheard(worker))) return { kind: "wait" };
+  if (view.nowMs < view.takeNotBeforeMs) return { kind: "wait" };
   const turn = next.state === "armed" && next.turn !== null ? next.turn : nextTurn(view, next.rank);
   return { kind: "move", move: { kind: "iterate", worker: next.id, turn, take: true } };
 }

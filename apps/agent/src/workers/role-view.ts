@@ -22,8 +22,12 @@ export interface WorkerView {
   readonly smCount: number | null;
   /** When it was started, or first seen by this agent. */
   readonly sinceMs: number;
-  /** The last sign of life in its state: an event, an answer, the break of its connection. */
+  /** The last sign of life: an event, a state or iteration that changed, a connection made or broken. */
   readonly heardAtMs: number;
+  /** When its iteration was last heard to change, or it connected. */
+  readonly iteratedAtMs: number;
+  /** As it told when its turn came: the first iteration that it runs under that turn. */
+  readonly began: { readonly turn: number; readonly iteration: number } | null;
   /** A request that is not answered yet. */
   readonly inFlight: WorkerOp | null;
   readonly standby: boolean;
@@ -41,6 +45,8 @@ export interface SupervisorLimits {
   readonly reconnectMs: number;
   /** From the turn to the first iteration. */
   readonly takeMs: number;
+  /** For a hand-over; with an iteration that is agreed on, without one more iteration before it. */
+  readonly handOverMs: number;
   readonly drainMs: number;
   readonly leaveMs: number;
   readonly sigtermMs: number;
@@ -52,6 +58,15 @@ export interface Hardware {
   readonly smCount: number;
   /** SMs per TPC: the share is rounded down to whole ones. */
   readonly smPerTpc: number;
+}
+
+/** What several ranks were told: each passes its turn at the end of one and the same iteration. */
+export interface Agreement {
+  readonly at: number;
+  /** By rank, the turn that it is told to make. */
+  readonly turns: ReadonlyMap<number, number>;
+  /** Since when this agent knows of it. */
+  readonly sinceMs: number;
 }
 
 export interface RoleView {
@@ -67,6 +82,8 @@ export interface RoleView {
     /** The iteration at whose end to switch; null: the supervisor's choice. */
     readonly at: number | null;
   } | null;
+  /** The last one that was written down; whoever was told is told the same again. */
+  readonly agreed: Agreement | null;
   /** What ran before, kept warm until then. */
   readonly previous: { readonly smPct: number; readonly untilMs: number } | null;
   readonly standbyPcts: readonly number[];
@@ -74,6 +91,8 @@ export interface RoleView {
   readonly highestTurn: ReadonlyMap<number, number>;
   /** Nothing is started anew before: the pause after a fault. */
   readonly startNotBeforeMs: number;
+  /** No turn is taken before: somebody else gives turns here, and that is not fought over. */
+  readonly takeNotBeforeMs: number;
   readonly limits: SupervisorLimits;
   readonly hardware: Hardware;
   readonly canTerminateClient: boolean;
@@ -92,7 +111,11 @@ export type Move =
   | {
       /** All ranks at once; `at` is "agree" where several ranks must stop at one iteration. */
       readonly kind: "hand_over";
-      readonly workers: readonly { readonly worker: string; readonly turn: number }[];
+      readonly workers: readonly {
+        readonly worker: string;
+        readonly rank: number;
+        readonly turn: number;
+      }[];
       readonly at: number | null | "agree";
     }
   /** A hand-over that is not wanted any more is taken back, or one that is armed for it disarmed. */

@@ -10,6 +10,13 @@ import { replaceFileSync } from "../files/replace-file.js";
 
 const RETRY_MS = 1_000;
 
+/** An iteration that several ranks were told, and by rank the turn that each makes at its end. */
+const agreement = z.object({
+  at: z.int().min(0),
+  turns: z.array(z.object({ rank: z.int().min(0), turn: z.int().min(1) })).max(64),
+});
+export const NOTHING_AGREED = { prefill: null, decode: null };
+
 const switchAt = z.object({ prefill: z.int().min(0), decode: z.int().min(0) });
 
 const supervisorState = z.object({
@@ -25,7 +32,9 @@ const supervisorState = z.object({
       at: switchAt.nullable(),
     })
     .nullable(),
-  /** Why the last preparation or switch was given up. */
+  /** By role what the ranks were told last: who comes back, agent or worker, is told the same. */
+  agreed: z.object({ prefill: agreement.nullable(), decode: agreement.nullable() }).default(NOTHING_AGREED),
+  /** Why the last preparation or switch was given up, or `ranks_parted`: it was done, and the ranks did not meet. */
   failure: z.object({ generation, code: z.string(), message: z.string() }).nullable(),
   /** A worker was killed with work on the GPU: what its other clients do now is not defined (actuation.md §2.3). */
   gpuSuspect: z.boolean(),
@@ -40,16 +49,14 @@ export class SupervisorJournal {
   private constructor(
     private readonly path: string,
     private current: SupervisorState,
-    /** Whether there was one to read. */
-    readonly found: boolean,
     private readonly log: Logger,
+    private wasThere: boolean,
   ) {}
 
   /** One that cannot be understood is set aside as `<path>.corrupt`. */
   static open(path: string, startUp: Allocation, log: Logger): SupervisorJournal {
-    const parsed = supervisorState.safeParse(readJsonSync(path));
-    if (parsed.success) return new SupervisorJournal(path, parsed.data, true, log);
-    if (existsSync(path)) {
+    const read = readState(path);
+    if (read === null && existsSync(path)) {
       log.warn({ event: "supervisor_journal_corrupt", path });
       setAside(path);
     }
@@ -58,10 +65,23 @@ export class SupervisorJournal {
       bootId: randomUUID(),
       committed: { generation: 0, asked: startUp },
       pending: null,
+      agreed: NOTHING_AGREED,
       failure: null,
       gpuSuspect: false,
     };
-    return new SupervisorJournal(path, fresh, false, log);
+    return new SupervisorJournal(path, read ?? fresh, log, read !== null);
+  }
+
+  /** Once the claim is ours: whoever had it before may have written since. */
+  reload(): void {
+    const read = readState(this.path);
+    this.current = read ?? this.current;
+    this.wasThere ||= read !== null;
+  }
+
+  /** Whether there was one to read. */
+  get found(): boolean {
+    return this.wasThere;
   }
 
   get state(): SupervisorState {
@@ -112,6 +132,10 @@ export class SupervisorJournal {
       throw error;
     }
   }
+}
+
+function readState(path: string): SupervisorState | null {
+  return supervisorState.safeParse(readJsonSync(path)).data ?? null;
 }
 
 function setAside(path: string): void {

@@ -5,51 +5,32 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import type { WorkerRole } from "@fulcrum/contracts/worker-protocol.js";
 import type { Allocation } from "@fulcrum/core/nouns.js";
-import type { Logger } from "pino";
 import { backoffMs } from "../backoff.js";
 import type { SwitchAt } from "../partition-driver.js";
 import { MoveRunner } from "./move-runner.js";
-import type { MpsPort } from "../mps/mps-port.js";
 import { MpsWatch } from "./mps-watch.js";
 import { hasStopped, isNaivelySwitched, naiveMoves } from "./naive-move.js";
 import { nextMoves } from "./next-move.js";
-import { hasBegun, isPrepared, isSwitched } from "./pending-state.js";
+import { hasBegun, isPrepared, isSwitched, partedRanks } from "./pending-state.js";
 import { QuotaKeeper } from "./quota-keeper.js";
-import type { QuotaPort } from "./quota-port.js";
-import { type Residents, RESIDENT_DIED } from "./residents.js";
-import {
-  type Hardware,
-  type Move,
-  type RoleView,
-  type SupervisorLimits,
-  type WorkerView,
-  holdsTurn,
-} from "./role-view.js";
-import { SupervisorJournal, type SupervisorState } from "./supervisor-journal.js";
+import { RESIDENT_DIED } from "./residents.js";
+import { type Move, type RoleView, type WorkerView, holdsTurn } from "./role-view.js";
+import { Agreements } from "./agreements.js";
+import { type ResidentClaim, claimResidents } from "./claim.js";
+import { learnCommitted } from "./learn-committed.js";
+import { NOTHING_AGREED, SupervisorJournal, type SupervisorState } from "./supervisor-journal.js";
+import { TurnKeeper } from "./turn-keeper.js";
 import { WorkerRegistry } from "./worker-registry.js";
-import { type WorkerCommand, workerSpec } from "./worker-spec.js";
+import type { SupervisorOptions } from "./supervisor-options.js";
+import { workerSpec } from "./worker-spec.js";
 
 export const ROLES: readonly WorkerRole[] = ["prefill", "decode"];
 const TICK_MS = 50;
 const LOG_CHECK_MS = 10_000;
+/** A switch that was done, with ranks that did not leave off at one iteration. */
+export const RANKS_PARTED = "ranks_parted";
 const LETS_GO: ReadonlySet<Move["kind"]> = new Set<Move["kind"]>(["condemn", "retire", "forget", "fail"]);
 const START_BACKOFF = { firstMs: 200, capMs: 30_000 };
-
-export interface SupervisorOptions extends WorkerCommand {
-  readonly ranks: readonly number[];
-  readonly folder: string;
-  readonly startUp: Allocation;
-  readonly standby: Readonly<Record<WorkerRole, readonly number[]>>;
-  readonly keepWarmMs: number;
-  readonly handOverMs: number;
-  readonly switching: "overlapped" | "naive";
-  readonly limits: SupervisorLimits;
-  readonly hardware: Hardware;
-  readonly residents: Residents;
-  readonly mps: MpsPort | null;
-  readonly quota: QuotaPort | null;
-  readonly log: Logger;
-}
 
 export class Supervisor {
   readonly journal: SupervisorJournal;
@@ -58,7 +39,9 @@ export class Supervisor {
   readonly mps: MpsWatch | null;
   private readonly runner: MoveRunner;
   private readonly quota: QuotaKeeper;
-  private readonly highestTurn = new Map<string, number>();
+  private readonly turns: TurnKeeper;
+  private readonly agreements: Agreements;
+  private claim: ResidentClaim | null = null;
   private readonly startNotBefore = { prefill: 0, decode: 0 };
   private readonly faults = { prefill: 0, decode: 0 };
   private previous: { readonly asked: Allocation; readonly untilMs: number } | null = null;
@@ -80,15 +63,20 @@ export class Supervisor {
       log,
       nowMs: () => performance.now(),
       changed: () => this.wake(),
+      fenced: (worker, role, turn) => this.turns.fenced(role, worker, turn, this.registry.views(role)),
     });
+    this.turns = new TurnKeeper(log, () => performance.now());
+    this.agreements = new Agreements(this.journal, log);
     this.mps = options.mps && new MpsWatch(options.mps, () => this.wake());
     this.quota = new QuotaKeeper(options.quota, log, () => this.wake());
     this.runner = new MoveRunner({
       registry: this.registry,
       mps: options.mps,
       log,
-      handOverMs: options.handOverMs,
-      highTurn: (role, rank, turn) => this.noteTurn(role, rank, turn),
+      handOverMs: options.limits.handOverMs,
+      noteTurn: (role, rank, turn) => this.turns.note(role, rank, turn),
+      agreed: (role, { workers }, at) =>
+        at === null || ranks.length === 1 || this.agreements.keep(role, workers, at),
       fail: (code, message) => this.fail(code, message),
       suspect: () => this.journal.note({ gpuSuspect: true }),
       start: (role, move) => this.start(role, move),
@@ -98,7 +86,16 @@ export class Supervisor {
 
   /** Finds what runs, then keeps it. @throws RankClaimedError */
   async open(): Promise<void> {
-    await this.registry.open();
+    this.claim = await claimResidents(this.options.residentAddress, this.options.ranks);
+    try {
+      await this.registry.open();
+      if (this.closed) throw new Error("the agent is closing");
+    } catch (error) {
+      this.claim.release();
+      await this.registry.close();
+      throw error;
+    }
+    this.journal.reload();
     if (this.registry.size === 0) this.newBoot();
     this.openedAtMs = performance.now();
     this.known = this.journal.found || this.registry.size === 0;
@@ -116,27 +113,44 @@ export class Supervisor {
   /** Nothing is switched that is not on disk. @throws DriverError */
   commit(at: SwitchAt | null): void {
     const { pending } = this.journal.state;
-    if (pending) this.journal.plan({ pending: { ...pending, step: "switching", at } });
+    if (pending) {
+      this.journal.plan({ pending: { ...pending, step: "switching", at }, agreed: NOTHING_AGREED });
+    }
     this.wake();
   }
 
   /** What was committed to waits for its iterations: nobody has got there. */
   get armed(): boolean {
-    const { pending } = this.journal.state;
-    if (pending?.step !== "switching" || pending.at === null) return false;
+    return this.journal.state.pending?.at !== null && this.revocable;
+  }
+
+  /** What was committed to can still be taken back without a trace: no rank of any role has begun. */
+  get revocable(): boolean {
+    if (this.journal.state.pending?.step !== "switching") return false;
     return !ROLES.some((role) => hasBegun(this.view(role)));
+  }
+
+  /** Somebody else gave turns to a resident of ours not long ago. */
+  get contested(): boolean {
+    return ROLES.some((role) => this.turns.contested(role));
+  }
+
+  get residentOverdue(): boolean {
+    return this.options.residents.overdue;
   }
 
   /** Back to prepared; `prepared` again once all that were told to switch have been told to stay. */
   disarm(): void {
     const { pending } = this.journal.state;
-    if (pending) this.journal.note({ pending: { ...pending, step: "preparing", at: null } });
+    if (pending) {
+      this.journal.note({ pending: { ...pending, step: "preparing", at: null }, agreed: NOTHING_AGREED });
+    }
     this.wake();
   }
 
   /** What workers were told already is taken back, and what they did is undone. */
   rollback(): void {
-    this.journal.note({ pending: null });
+    this.journal.note({ pending: null, agreed: NOTHING_AGREED });
     this.wake();
   }
 
@@ -162,10 +176,12 @@ export class Supervisor {
         step: pending.step,
         at: pending.at?.[role] ?? null,
       },
+      agreed: this.agreements.of(role),
       previous: this.previous && { smPct: pctOf(this.previous.asked), untilMs: this.previous.untilMs },
       standbyPcts: standby[role],
-      highestTurn: new Map(ranks.map((rank) => [rank, this.highestTurn.get(`${role} ${rank}`) ?? 0])),
+      highestTurn: this.turns.highestOf(role, ranks),
       startNotBeforeMs: this.mps?.mayStart === false ? Infinity : this.startNotBefore[role],
+      takeNotBeforeMs: this.turns.takeNotBeforeMs(role),
       limits,
       hardware,
       canTerminateClient: mps !== null,
@@ -187,6 +203,8 @@ export class Supervisor {
   async close(): Promise<void> {
     this.closed = true;
     if (this.timer) clearInterval(this.timer);
+    // Before anything is waited for: the next agent may begin at once.
+    this.claim?.release();
     await this.registry.close();
   }
 
@@ -208,7 +226,8 @@ export class Supervisor {
   }
 
   private tick(): void {
-    if (this.closed) return;
+    // Workers may connect before all that there is to know has been read: nothing is concluded from them alone.
+    if (this.closed || this.timer === null) return;
     this.mps?.lookNowAndThen();
     this.journal.flush();
     this.tendResidents();
@@ -251,14 +270,10 @@ export class Supervisor {
     if (isUnheard && performance.now() - this.openedAtMs < reconnectMs) return false;
     this.known = true;
     const [[prefill], [decode]] = [this.holders("prefill"), this.holders("decode")];
-    if (!prefill && !decode) return true;
-    const { split, kvQuotaPct } = this.options.startUp;
-    const prefillSmPct = prefill?.smPct ?? split.prefillSmPct;
-    const decodeSmPct = decode?.smPct ?? split.decodeSmPct;
-    const asked = { split: { prefillSmPct, decodeSmPct }, kvQuotaPct };
-    const generation = Math.max(prefill?.generation ?? 0, decode?.generation ?? 0);
-    this.options.log.warn({ event: "committed_learned", generation, asked });
-    this.journal.note({ committed: { generation, asked } });
+    const committed = learnCommitted({ prefill, decode }, this.options.startUp);
+    if (committed === null) return true;
+    this.options.log.warn({ event: "committed_learned", ...committed });
+    this.journal.note({ committed });
     return true;
   }
 
@@ -278,18 +293,31 @@ export class Supervisor {
     this.previous =
       keepWarmMs > 0 ? { asked: committed.asked, untilMs: performance.now() + keepWarmMs } : null;
     const { generation, asked } = pending;
-    this.journal.note({ committed: { generation, asked }, pending: null, failure: null });
+    const failure = this.partedFailure(generation);
+    this.journal.note({ committed: { generation, asked }, pending: null, agreed: NOTHING_AGREED, failure });
+    if (failure) log.error({ event: RANKS_PARTED, generation, message: failure.message });
     log.info({ event: "switched", generation });
     for (const role of ROLES) this.faults[role] = 0;
     this.wake();
   }
 
+  private partedFailure(generation: number): SupervisorState["failure"] {
+    const parted = ROLES.flatMap((role) => {
+      const words = partedRanks(this.view(role));
+      return words === null ? [] : [`${role}: ${words}`];
+    });
+    return parted.length === 0 ? null : { generation, code: RANKS_PARTED, message: parted.join("; ") };
+  }
+
   private fail(code: string, message: string): void {
     const { pending } = this.journal.state;
-    if (pending === null) return;
+    if (pending === null) {
+      // Workers that go back, or are replaced: what was agreed on did not come to pass, and is agreed on anew.
+      return this.journal.note({ agreed: NOTHING_AGREED });
+    }
     const { generation } = pending;
     this.options.log.error({ event: "pending_given_up", generation, code, message });
-    this.journal.note({ pending: null, failure: { generation, code, message } });
+    this.journal.note({ pending: null, agreed: NOTHING_AGREED, failure: { generation, code, message } });
     this.wake();
   }
 
@@ -310,11 +338,6 @@ export class Supervisor {
   /** What ran before is lost, and with it what was wrong with it. */
   private newBoot(): void {
     this.journal.note({ bootId: randomUUID(), gpuSuspect: false });
-  }
-
-  private noteTurn(role: WorkerRole, rank: number, turn: number): void {
-    const key = `${role} ${rank}`;
-    this.highestTurn.set(key, Math.max(turn, this.highestTurn.get(key) ?? 0));
   }
 
   private backOff(role: WorkerRole): void {

@@ -92,8 +92,9 @@ describe("the socket of a rank", () => {
     await expect.poll(() => hub.link("w-1")).not.toBeNull();
     const first = hub.link("w-1")!.request({ op: "hand_over", turn: 2 }, 5_000);
     const second = hub.link("w-1")!.request({ op: "status" }, 5_000);
-    expect(await line).toMatchObject({ id: 1, op: "hand_over" });
-    socket.write('{"id":2,"ok":true,"iteration":5}\n{"id":1,"ok":true,"iteration":6}\n');
+    expect(await line).toMatchObject({ op: "hand_over" });
+    const { id } = (await line) as { id: number };
+    socket.write(`{"id":${id + 1},"ok":true,"iteration":5}\n{"id":${id},"ok":true,"iteration":6}\n`);
     expect(await second).toMatchObject({ iteration: 5 });
     expect(await first).toMatchObject({ iteration: 6 });
     const lost = hub.link("w-1")!.request({ op: "status" }, 5_000);
@@ -102,6 +103,24 @@ describe("the socket of a rank", () => {
     await expect.poll(() => heard.at(-1)).toBe("disconnected w-1");
     await say(hello());
     await expect.poll(() => hub.link("w-1")).not.toBeNull();
+  });
+
+  test("an answer to a request of an earlier connection is nobody's on the next one", async () => {
+    const first = await say(hello());
+    await expect.poll(() => hub.link("w-1")).not.toBeNull();
+    const old = hub.link("w-1")!.request({ op: "hand_over", turn: 2 }, 5_000);
+    const { id: oldId } = (await first.line) as { id: number };
+    first.socket.destroy();
+    await expect(old).rejects.toMatchObject({ code: "unreachable" });
+    await expect.poll(() => heard.at(-1)).toBe("disconnected w-1");
+    const second = await say(hello());
+    await expect.poll(() => hub.link("w-1")).not.toBeNull();
+    const now = hub.link("w-1")!.request({ op: "hand_over", turn: 4 }, 5_000);
+    const { id } = (await second.line) as { id: number };
+    expect(Number.isSafeInteger(id)).toBe(true);
+    expect(id).toBeGreaterThan(oldId);
+    second.socket.write(`{"id":${oldId},"ok":true,"iteration":5}\n{"id":${id},"ok":true,"iteration":9}\n`);
+    expect(await now).toMatchObject({ id, iteration: 9 });
   });
 
   test("an answer that does not come has a limit", async () => {

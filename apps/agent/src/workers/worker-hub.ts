@@ -2,10 +2,9 @@
  * The Unix socket that the workers of one rank of an instance connect to. Listening on it is also the claim on the
  * rank: a second agent finds somebody answering there and gives way.
  */
-import { mkdir, rm, rmdir, stat } from "node:fs/promises";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { mkdir } from "node:fs/promises";
+import { createServer, type Server, type Socket } from "node:net";
 import { dirname } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import type {
   WorkerAnswer,
   WorkerEvent,
@@ -13,17 +12,12 @@ import type {
   WorkerRefused,
   WorkerRequest,
 } from "@fulcrum/contracts/worker-protocol.js";
+import { claim } from "./claim.js";
 import { WorkerLink } from "./worker-link.js";
 
 const HELLO_MS = 5_000;
 /** Workers of one rank: two generations of two roles, and standby workers. */
 const MAX_CONNECTIONS = 128;
-const TAKE_OVER_MS = 5_000;
-
-export class RankClaimedError extends Error {
-  override readonly name = "RankClaimedError";
-  readonly code = "rank_claimed";
-}
 
 export interface WorkerHubListener {
   /** A worker said hello, for the first time or again; what it returns refuses it. */
@@ -55,7 +49,7 @@ export class WorkerHub {
     const hub = new WorkerHub(of.path, of.rank, server, listener);
     server.on("connection", (socket) => hub.accept(socket));
     await mkdir(dirname(of.path), { recursive: true, mode: 0o700 });
-    await claim(of.path, () => listenOn(server, of.path));
+    await claim(server, of.path);
     return hub;
   }
 
@@ -118,66 +112,4 @@ export class WorkerHub {
     this.links.delete(worker);
     this.listener.disconnected(worker, why);
   }
-}
-
-/** Only one agent at a time looks whether the socket is stale and replaces it: making a folder is atomic. */
-async function claim(path: string, listen: () => Promise<void>): Promise<void> {
-  const lock = `${path}.lock`;
-  const giveUpAt = performance.now() + TAKE_OVER_MS;
-  for (;;) {
-    if (await answers(path)) {
-      throw new RankClaimedError(`another agent listens on ${path}: two agents must not own one rank`);
-    }
-    if (await takeLock(lock)) break;
-    if (performance.now() > giveUpAt) {
-      throw new RankClaimedError(`${lock} is held by another agent; remove it if none is starting`);
-    }
-    await sleep(50);
-  }
-  try {
-    if (await answers(path)) {
-      throw new RankClaimedError(`another agent listens on ${path}: two agents must not own one rank`);
-    }
-    await rm(path, { force: true });
-    await listen();
-  } finally {
-    await rmdir(lock).catch(() => undefined);
-  }
-}
-
-async function takeLock(lock: string): Promise<boolean> {
-  try {
-    await mkdir(lock);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-  }
-  // Of an agent that was killed within these few milliseconds.
-  const made = await stat(lock).catch(() => null);
-  if (made !== null && Date.now() - made.mtimeMs > TAKE_OVER_MS) await rmdir(lock).catch(() => undefined);
-  return false;
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.setTimeout(1_000, () => finish(true));
-    const finish = (is: boolean): void => {
-      socket.destroy();
-      resolve(is);
-    };
-    socket.once("connect", () => finish(true));
-    socket.once("error", () => finish(false));
-  });
-}
-
-function listenOn(server: Server, path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen({ path }, () => {
-      server.removeListener("error", reject);
-      server.on("error", () => undefined);
-      resolve();
-    });
-  });
 }

@@ -1,7 +1,7 @@
 /**
  * The agent's side of one worker's connection (docs/worker-protocol.md): the hello, requests with their answers
- * (matched by id), and events. A worker that sends what is no line of the protocol is hung up on; it may connect
- * again.
+ * (matched by id, none is used twice), and events. A worker that sends what is no line of the protocol is hung up on;
+ * it may connect again.
  */
 import type { Socket } from "node:net";
 import {
@@ -18,6 +18,11 @@ import {
 } from "@fulcrum/contracts/worker-protocol.js";
 
 const MAX_IN_FLIGHT = 16;
+/**
+ * Over all connections, and above what agents before this one used (they would have had to ask a thousand times a
+ * millisecond): an answer that comes late, on another connection, matches nobody's request. A safe integer until the year 2255.
+ */
+let lastId = Date.now() * 1_000;
 
 /** `unreachable`: the connection broke. `timeout`: no answer in time. `busy`: too many requests wait. */
 export class WorkerLinkError extends Error {
@@ -53,7 +58,6 @@ export class WorkerLink {
   worker: WorkerHello | null = null;
   private readonly waiting = new Map<number, Waiting>();
   private buffered = "";
-  private lastId = 0;
   private ended = false;
   private readonly helloTimer: NodeJS.Timeout;
 
@@ -79,8 +83,8 @@ export class WorkerLink {
     if (this.waiting.size >= MAX_IN_FLIGHT) {
       return Promise.reject(new WorkerLinkError("busy", `${MAX_IN_FLIGHT} requests wait for an answer`));
     }
-    this.lastId += 1;
-    const id = this.lastId;
+    lastId += 1;
+    const id = lastId;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.waiting.delete(id);

@@ -20,21 +20,30 @@ const workerRecord = z.object({
 });
 export type WorkerRecord = z.infer<typeof workerRecord>;
 
+/** As replace-file.ts names what it writes beside a file. */
+const HALF_WRITTEN = /\.fulcrum-\d+-\d+$/;
+
 export class WorkerRecords {
   private readonly folder: string;
+  private readonly instance: string;
   private readonly prefix: string;
   private readonly log: Logger;
 
   constructor(of: { readonly folder: string; readonly instance: string; readonly log: Logger }) {
     this.folder = of.folder;
+    this.instance = of.instance;
     // No name has a tilde: the files of `chat` are told from those of an instance called `chat-worker-2`.
     this.prefix = `${of.instance}~worker-`;
     this.log = of.log;
   }
 
-  /** Of the workers that live; what there is of others is removed. */
+  /** Of the workers that live; what there is of others, and what an agent that was killed had half written, is removed. */
   load(): readonly WorkerRecord[] {
-    const files = readdirSync(this.folder).filter((file) => file.startsWith(this.prefix));
+    const all = readdirSync(this.folder).filter((file) => file.startsWith(`${this.instance}~`));
+    for (const file of all.filter((name) => HALF_WRITTEN.test(name))) {
+      rmSync(join(this.folder, file), { force: true });
+    }
+    const files = all.filter((file) => file.startsWith(this.prefix));
     const living = files
       .filter((file) => file.endsWith(".json"))
       .flatMap((file) => {

@@ -7,13 +7,12 @@ import {
   type WorkerAnswer,
   type WorkerEvent,
   type WorkerHello,
-  type WorkerOp,
   type WorkerRefused,
   type WorkerRequest,
   type WorkerRole,
-  type WorkerState,
 } from "@fulcrum/contracts/worker-protocol.js";
 import type { Logger } from "pino";
+import { changeOf } from "./answer-change.js";
 import { type ProcessKey, isAlive, processKey, sendSignal, wasStartedAs } from "./proc.js";
 import type { WorkerView } from "./role-view.js";
 import { WorkerHub } from "./worker-hub.js";
@@ -39,6 +38,8 @@ export interface WorkerRegistryOptions {
   readonly nowMs: () => number;
   /** Something is different; called often. */
   readonly changed: () => void;
+  /** A worker lost its turn to a higher one without having handed over. */
+  readonly fenced: (worker: WorkerView, role: WorkerRole, turn: number) => void;
 }
 
 export class WorkerRegistry {
@@ -104,7 +105,9 @@ export class WorkerRegistry {
   update(id: string, change: Partial<WorkerView>): void {
     const entry = this.entries.get(id);
     if (!entry) return;
-    entry.view = { ...entry.view, ...change };
+    const { iteration = entry.view.iteration } = change;
+    const iterated = iteration === entry.view.iteration ? {} : { iteratedAtMs: this.options.nowMs() };
+    entry.view = { ...entry.view, ...change, ...iterated };
     this.options.changed();
   }
 
@@ -175,6 +178,7 @@ export class WorkerRegistry {
       smCount,
       inFlight: null,
       heardAtMs: now,
+      iteratedAtMs: now,
     };
     this.entries.set(hello.worker, { role, key, view, ended: null });
     if (known?.key?.pid !== key.pid) {
@@ -196,36 +200,27 @@ export class WorkerRegistry {
         const { code, message } = event;
         return this.update(worker, { fault: { code, message }, heardAtMs });
       }
-      case "iterating":
-        return this.update(worker, {
-          state: "iterating",
-          turn: event.turn,
-          iteration: event.iteration,
-          heardAtMs,
-        });
+      case "iterating": {
+        const { turn, iteration } = event;
+        const began = { turn, iteration };
+        return this.update(worker, { state: "iterating", turn, iteration, began, heardAtMs });
+      }
       case "progress":
         return this.update(worker, { iteration: event.iteration, heardAtMs });
-      case "fenced":
-        return this.update(worker, { state: "handed_over", iteration: event.iteration, heardAtMs });
+      case "fenced": {
+        this.update(worker, { state: "handed_over", iteration: event.iteration, heardAtMs });
+        const entry = this.entries.get(worker);
+        return entry && this.options.fenced(entry.view, entry.role, event.turn);
+      }
     }
   }
 
+  /** One that says the same again is no sign of life: a worker that hangs may still answer. */
   private answered(worker: string, request: WorkerRequest, answer: WorkerAnswer): void {
-    const heard = { heardAtMs: this.options.nowMs() };
-    if (!answer.ok) return this.update(worker, heard);
-    const told = request.op === "iterate" || request.op === "hand_over" ? { turn: request.turn } : {};
-    const took = request.op === "iterate" ? { took: request.take === true } : {};
-    const { turn, iteration, smCount } = answer;
-    const state = answer.state ?? stateAfter(request.op, this.entries.get(worker)?.view.state ?? null);
-    this.update(worker, {
-      ...heard,
-      ...told,
-      ...took,
-      ...(state === undefined ? {} : { state }),
-      ...(turn === undefined ? {} : { turn }),
-      ...(iteration === undefined ? {} : { iteration }),
-      ...(smCount === undefined ? {} : { smCount }),
-    });
+    const before = this.entries.get(worker)?.view;
+    if (!answer.ok || !before) return;
+    const { change, isNew } = changeOf(request, answer, before);
+    this.update(worker, { ...change, ...(isNew ? { heardAtMs: this.options.nowMs() } : {}) });
   }
 
   private disconnected(worker: string, why: string): void {
@@ -272,21 +267,14 @@ export class WorkerRegistry {
       smCount: null,
       sinceMs: now,
       heardAtMs: now,
+      iteratedAtMs: now,
+      began: null,
       inFlight: null,
       standby: false,
       retiring: null,
       fault: null,
     };
   }
-}
-
-/** Where an answer does not say it itself. */
-function stateAfter(op: WorkerOp, before: WorkerState | null): WorkerState | undefined {
-  if (op === "iterate") return "armed";
-  if (op === "hand_over") return "handed_over";
-  if (op === "drain") return "draining";
-  if (op !== "keep") return undefined;
-  return before === "armed" ? "ready" : before === "handing_over" ? "iterating" : undefined;
 }
 
 /**

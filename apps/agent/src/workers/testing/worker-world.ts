@@ -10,6 +10,7 @@ export const LIMITS = {
   hangMs: 10_000,
   reconnectMs: 5_000,
   takeMs: 2_000,
+  handOverMs: 8_000,
   drainMs: 100,
   leaveMs: 100,
   sigtermMs: 100,
@@ -26,6 +27,8 @@ interface Actor {
   handsOver: number;
   alive: boolean;
   hung: boolean;
+  /** Its connection breaks before the next order to hand over reaches it. */
+  deaf: boolean;
 }
 
 export class WorkerWorld {
@@ -39,6 +42,12 @@ export class WorkerWorld {
   pending: RoleView["pending"] = null;
   previous: RoleView["previous"] = null;
   startNotBeforeMs = 0;
+  takeNotBeforeMs = 0;
+  /** As it is on disk. */
+  agreed: RoleView["agreed"] = null;
+  /** Orders to hand over that reached a worker, while the world was switching to a generation. */
+  readonly heardOrders: { readonly generation: number; readonly rank: number; readonly at: number | null }[] =
+    [];
   /** Every share that was ever committed to. */
   readonly sharesWanted = new Set<number>([50]);
   private born = 0;
@@ -60,6 +69,8 @@ export class WorkerWorld {
       standbyPcts: this.standbyPcts,
       highestTurn: this.heardTurn,
       startNotBeforeMs: this.startNotBeforeMs,
+      takeNotBeforeMs: this.takeNotBeforeMs,
+      agreed: this.agreed,
       limits: LIMITS,
       hardware: HARDWARE,
       canTerminateClient: true,
@@ -73,6 +84,7 @@ export class WorkerWorld {
       this.previous = { smPct: this.runs.smPct, untilMs: this.nowMs + 500 };
       this.runs = { generation: this.pending.generation, smPct: this.pending.smPct };
       this.pending = null;
+      this.agreed = null;
     }
     return moves;
   }
@@ -87,14 +99,21 @@ export class WorkerWorld {
     if (this.pending?.step !== "preparing" || !isPrepared(this.view())) return;
     this.sharesWanted.add(this.pending.smPct);
     this.pending = { ...this.pending, step: "switching", at };
+    this.agreed = null;
   }
 
   get armed(): boolean {
-    return this.pending?.step === "switching" && this.pending.at !== null && !hasBegun(this.view());
+    return this.pending?.at !== null && this.revocable;
+  }
+
+  get revocable(): boolean {
+    return this.pending?.step === "switching" && !hasBegun(this.view());
   }
 
   rollback(): void {
-    if (this.pending?.step === "preparing" || this.armed) this.pending = null;
+    if (this.pending?.step !== "preparing" && !this.revocable) return;
+    this.pending = null;
+    this.agreed = null;
   }
 
   /** A step of the worker's own: what it was doing goes on by one. */
@@ -118,7 +137,7 @@ export class WorkerWorld {
   connect(actor: Actor): void {
     if (!actor.alive || actor.hung || actor.view.connected) return;
     actor.view = { ...actor.view, connected: true };
-    this.hear(actor, {});
+    this.hear(actor, { iteratedAtMs: this.nowMs });
   }
 
   disconnect(actor: Actor): void {
@@ -144,6 +163,8 @@ export class WorkerWorld {
         fault: null,
         sinceMs: this.nowMs,
         heardAtMs: this.nowMs,
+        iteratedAtMs: this.nowMs,
+        began: null,
       };
     }
   }
@@ -159,21 +180,44 @@ export class WorkerWorld {
     if (move.kind === "fail") {
       this.failures.push(move.code);
       this.pending = null;
+      this.agreed = null;
     } else if (move.kind === "start") this.start(move);
     else if (move.kind === "hand_over") {
-      for (const { worker, turn } of move.workers) {
-        const actor = this.find(worker);
-        if (!actor?.alive) continue;
-        actor.view = { ...actor.view, inFlight: "hand_over" };
-        if (actor.hung) continue;
-        if (actor.state === "iterating" && turn > actor.turn) {
-          actor.state = "handing_over";
-          actor.handsOver = turn;
-        }
-        if (actor.state !== "handing_over") actor.view = { ...actor.view, inFlight: null };
-        this.hear(actor, {});
-      }
+      const at = this.agreeOn(move);
+      for (const { worker, turn } of move.workers) this.handOver(this.find(worker), turn, at);
     } else this.applyTo(this.find(move.worker), move);
+  }
+
+  private agreeOn({ workers, at }: Extract<Move, { kind: "hand_over" }>): number | null {
+    const named = at === "agree" ? 1_000 + 100 * this.heardOrders.length : at;
+    if (named === null || this.ranks.length === 1) return named;
+    if (
+      this.agreed?.at !== named ||
+      workers.some(({ rank, turn }) => this.agreed?.turns.get(rank) !== turn)
+    ) {
+      const turns = new Map(workers.map(({ rank, turn }) => [rank, turn]));
+      this.agreed = { at: named, turns, sinceMs: this.nowMs };
+    }
+    return named;
+  }
+
+  private handOver(actor: Actor | undefined, turn: number, at: number | null): void {
+    if (!actor?.alive) return;
+    if (actor.deaf) {
+      actor.deaf = false;
+      return this.disconnect(actor);
+    }
+    actor.view = { ...actor.view, inFlight: "hand_over" };
+    if (actor.hung) return;
+    if (this.pending?.step === "switching") {
+      this.heardOrders.push({ generation: this.pending.generation, rank: actor.view.rank, at });
+    }
+    if (actor.state === "iterating" && turn > actor.turn) {
+      actor.state = "handing_over";
+      actor.handsOver = turn;
+    }
+    if (actor.state !== "handing_over") actor.view = { ...actor.view, inFlight: null };
+    this.hear(actor, {});
   }
 
   private applyTo(actor: Actor | undefined, move: Extract<Move, { worker: string }>): void {
@@ -241,12 +285,14 @@ export class WorkerWorld {
       smCount: null,
       sinceMs: this.nowMs,
       heardAtMs: this.nowMs,
+      iteratedAtMs: this.nowMs,
+      began: null,
       inFlight: null,
       standby,
       retiring: null,
       fault: null,
     };
-    this.actors.push({ view, state: "new", turn: 0, handsOver: 0, alive: true, hung: false });
+    this.actors.push({ view, state: "new", turn: 0, handsOver: 0, alive: true, hung: false, deaf: false });
   }
 
   /** What a connected worker says reaches the agent at once. */
