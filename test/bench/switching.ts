@@ -3,7 +3,7 @@ import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import type { Measure } from "@fulcrum/engine-sim/workers/resident-protocol.js";
+import type { HandOver, Measure, Pause } from "@fulcrum/engine-sim/workers/resident-protocol.js";
 import { EngineWorkers } from "./switching-engine.js";
 
 type Split = readonly [prefillSmPct: number, decodeSmPct: number];
@@ -26,7 +26,8 @@ interface Options {
 
 /**
  * `npm run bench -- switching`: what a switch costs the requests under steady load, on engine-sim as real processes
- * moved by the mps-respawn driver: without switching, with it, and the naive way (semi-PD §4.3). Prints; judges nothing.
+ * moved by the mps-respawn driver: without switching, with it, and the naive way (semi-PD §4.3). Prints, hand-over by
+ * hand-over, and says at the end whether the longest pause at one was within an iteration.
  */
 export async function switchingBench(args: string[]): Promise<void> {
   const { values } = parseArgs({
@@ -57,7 +58,7 @@ export async function switchingBench(args: string[]): Promise<void> {
   const { switches, naiveSwitches, prepareMs, ratePerS, speed } = options;
   console.log(
     `\nswitching, engine-sim as processes: ${ratePerS} requests/s (200 to 1000 tokens in, 100 to 300 out), preparation ${prepareMs / 1_000} s, splits ${SPLITS.map((split) => split.join("/")).join(" and ")} in turn, engine speed ${speed}; machine's load ${loadavg()[0]!.toFixed(1)} before\n` +
-      "  all times are engine time; a pause: a role has something to run and runs nothing",
+      "  all times are engine time; a pause: a role has something to run and runs nothing; core: the part of it in which the processes in question could have run and waited for one (/proc/<pid>/schedstat)",
   );
   const folder = mkdtempSync(join(tmpdir(), "fulcrum-switching-"));
   try {
@@ -100,12 +101,17 @@ async function phase(
       print(`no switching, ${SPLITS[i]?.join("/")}, ${baselineS / 2} s`, measure),
     );
     const tookMs: number[] = [];
+    let printed = 0;
     for (let done = 0; done < switches; done += 1) {
       const generation = SPLITS.length + done;
       tookMs.push((await engine.switchTo(generation, ...splitAt(done))) * speed);
+      const { handOvers } = await engine.measure(false);
+      for (const handOver of handOvers.slice(printed)) printHandOver(done + 1, handOver);
+      printed = handOvers.length;
     }
     await seconds(1);
     const switched = await engine.measure();
+    for (const handOver of switched.handOvers.slice(printed)) printHandOver(switches, handOver);
     print(
       `${switches} switches in a row, ${switching === "naive" ? "the naive way" : "delayed and asynchronous"}`,
       switched,
@@ -119,6 +125,7 @@ async function phase(
       `    a switch took ${ms(took[0] ?? 0)} to ${ms(took.at(-1) ?? 0)}, preparation included; requests: ${arrived} arrived, ${finished} finished, ${refused} refused, ${arrived - finished - refused} lost, ${preempted} preempted\n` +
         `    tokens repeated ${repeatedTokens}, tokens lost ${lostTokens}, results refused under an old turn ${refusedResults}; KV blocks still held at the end ${leftBlocks}`,
     );
+    printVerdict(switched);
     return { baseline, switched, end, tookMs, leftBlocks };
   } finally {
     await engine.end();
@@ -130,12 +137,51 @@ function splitAt(switches: number): Split {
 }
 
 function print(what: string, measure: Measure): void {
-  const { largestGapMs, gapMs, largestPauseMs, largestIterationMs, tokens } = measure;
+  const { largestGapMs, gapMs, largestPauseMs, largestIterationMs, medianIterationMs, tokens } = measure;
   console.log(
     `  ${what}: ${tokens} tokens\n` +
       `    between two tokens of a request: p50 ${ms(gapMs.p50)}, p99 ${ms(gapMs.p99)}, p99.99 ${ms(gapMs.p9999)}, largest ${ms(largestGapMs)}\n` +
-      `    largest pause: prefill ${ms(largestPauseMs.prefill)}, decode ${ms(largestPauseMs.decode)}; longest iteration: prefill ${ms(largestIterationMs.prefill)}, decode ${ms(largestIterationMs.decode)}`,
+      `    largest pause: prefill ${ms(largestPauseMs.prefill)}, decode ${ms(largestPauseMs.decode)}; iteration, median and longest: prefill ${ms(medianIterationMs.prefill)}, ${ms(largestIterationMs.prefill)}, decode ${ms(medianIterationMs.decode)}, ${ms(largestIterationMs.decode)}`,
   );
+}
+
+/** A hand-over is printed with the switch after which its first iteration was seen to end: an idle role's comes late. */
+function printHandOver(switchNumber: number, handOver: HandOver): void {
+  const { role, turn, pauseMs, turnMs, coreWaitMs, iterationMs, gapMs, longestBefore } = handOver;
+  console.log(
+    `    switch ${switchNumber}, ${role} turn ${turn}: pause ${pause({ ms: pauseMs, coreWaitMs })}, ${ms(turnMs)} of it until the turn was seen; first iteration ${ms(iterationMs)}, its tokens after at most ${ms(gapMs)}; longest pause since the hand-over before: ${pause(longestBefore)}`,
+  );
+}
+
+/** Was any role without an iteration at a hand-over for longer than one of its iterations takes, and what took so long. */
+function printVerdict({ handOvers, medianIterationMs }: Measure): void {
+  const roles = (["prefill", "decode"] as const).map((role) => {
+    const own = handOvers.filter((handOver) => handOver.role === role);
+    const pauses = own.map(({ pauseMs, coreWaitMs }) => ({ ms: pauseMs, coreWaitMs }));
+    const worst = longest(pauses);
+    const ownMs = Math.max(0, ...pauses.map(({ ms: pauseMs, coreWaitMs }) => pauseMs - (coreWaitMs ?? 0)));
+    const iterationMs = medianIterationMs[role];
+    return {
+      isWithin: worst.ms <= iterationMs,
+      isOwnWithin: ownMs <= iterationMs,
+      verdict: `${role} ${ms(worst.ms)}, one iteration ${ms(iterationMs)} (median)`,
+      about: `${role}: ${own.length} hand-overs, longest pause ${pause(worst)}, longest without waiting for a core ${ms(ownMs)}; with no hand-over in it, longest pause ${pause(longest(own.map(({ longestBefore }) => longestBefore)))}`,
+    };
+  });
+  for (const { about } of roles) console.log(`    ${about}`);
+  const isWithin = roles.every((role) => role.isWithin);
+  const isOwnWithin = roles.every((role) => role.isOwnWithin);
+  console.log(
+    `    largest pause at a hand-over ${isWithin ? "within" : "NOT within"} one iteration: ${roles.map(({ verdict }) => verdict).join("; ")}${isWithin ? "" : `; without waiting for a core ${isOwnWithin ? "within" : "NOT within"} it`}`,
+  );
+}
+
+function longest(pauses: readonly Pause[]): Pause {
+  return pauses.reduce<Pause>((most, one) => (one.ms > most.ms ? one : most), { ms: 0, coreWaitMs: 0 });
+}
+
+function pause({ ms: durationMs, coreWaitMs }: Pause): string {
+  return `${ms(durationMs)} (core ${coreWaitMs === null ? "unknown" : ms(coreWaitMs)})`;
 }
 
 function ms(value: number): string {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { runConformance } from "@fulcrum/cli/conformance/run-conformance.js";
 import { ResidentClient } from "@fulcrum/engine-sim/workers/resident-client.js";
+import type { HandOver } from "@fulcrum/engine-sim/workers/resident-protocol.js";
 import { EngineWorkers, type EngineWorkersSetup } from "../bench/switching-engine.js";
 import { appMain } from "./support/node-process.js";
 import { until } from "./support/until.js";
@@ -90,10 +91,17 @@ describe("engine-sim as a resident and workers", () => {
       const at = generation % 2;
       await site.switchTo(generation, pairs.prefill[at] ?? 0, pairs.decode[at] ?? 0);
     }
+    const ofDecode = async (): Promise<readonly HandOver[]> =>
+      (await site.measure(false)).handOvers.filter(({ role }) => role === "decode");
+    await until("the first iterations of all four", async () => (await ofDecode()).length === 4);
+    const handOvers = await ofDecode();
     const switched = await site.measure();
     const iterationMs = Math.max(before.largestIterationMs.decode, switched.largestIterationMs.decode);
     expect(switched.largestPauseMs.decode).toBeLessThan(before.largestPauseMs.decode + iterationMs);
     expect(switched.largestGapMs).toBeLessThan(before.largestGapMs + iterationMs);
+    // At the hand-overs themselves, without what the machine took: less than an iteration.
+    for (const { pauseMs, coreWaitMs } of handOvers)
+      expect(pauseMs - (coreWaitMs ?? 0)).toBeLessThan(switched.medianIterationMs.decode);
     await expectNothingLost(site);
     const sent = [...sentTokens(tokenLog).values()];
     expect(sent.every((tokens) => tokens.every((token, index) => token === index))).toBe(true);
@@ -117,7 +125,10 @@ describe("engine-sim as a resident and workers", () => {
     await site.switchTo(1, 60, 50);
     const late = await ResidentClient.connect(join(folder, "e/r0"), () => undefined);
     await late.ask({ op: "attach", worker: "late", role: "decode", generation: 0, smPct: 40 });
-    expect(await late.ask({ op: "take", turn: 1 })).toMatchObject({ ok: false, code: "stale_turn" });
+    expect(await late.ask({ op: "take", turn: 1, coreWaitMs: null })).toMatchObject({
+      ok: false,
+      code: "stale_turn",
+    });
     const results = [{ id: 0, token: 0, blocks: [1] }];
     expect(await late.ask({ op: "post", turn: 1, batch: 1, share: 1, results, joined: [] })).toMatchObject({
       ok: false,
@@ -134,6 +145,7 @@ describe("a worker that is killed", () => {
     ["before the switch: the new one, while it prepares", "decode 1", { die: "attach" }],
     ["before the switch: the new one, ready", "prefill 1", { die: "ready" }],
     ["during it: the new one, with the turn and nothing begun", "decode 1", { die: "turn" }],
+    ["during it: the new one, with the old one's blocks and not said", "decode 1", { die: "inherited" }],
     ["during it: the new one, with blocks taken", "decode 1", { die: "allocated" }],
     ["during it: the new prefill, with blocks taken", "prefill 1", { die: "allocated" }],
     ["during it: the old one, about to pass the turn", "decode 0", { die: "hand_over" }],

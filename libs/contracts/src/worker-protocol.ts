@@ -99,7 +99,7 @@ export const workerAcceptance = z.object({
   turn: turn.nullable().optional(),
   iteration: count.optional(),
   smCount: z.int().min(1).max(10_000).nullable().optional(),
-  /** Leases held with the resident. */
+  /** Leases held with the resident; a successor takes them over. */
   leases: count.optional(),
 });
 export type WorkerAcceptance = z.infer<typeof workerAcceptance>;
@@ -120,8 +120,9 @@ export const workerEvent = z.discriminatedUnion("event", [
     /** From the moment the turn came to the start of the first iteration. */
     waitedMs: z.number().min(0),
   }),
+  /** `tokens`: of the role, its workers before included. */
   z.object({ event: z.literal("progress"), iteration: count, tokens: count }),
-  /** The role's turn went past the worker's own without a hand-over: it has stopped. */
+  /** The role's turn went past the worker's own, or the one it is armed for, without a hand-over: it has stopped. */
   z.object({ event: z.literal("fenced"), turn, iteration: count }),
 ]);
 export type WorkerEvent = z.infer<typeof workerEvent>;

@@ -31,6 +31,7 @@ const folder = env.FULCRUM_RESIDENT;
 const smPct = Number(env.FULCRUM_SM_PCT);
 const total = Number(env.FAKE_SM_COUNT ?? 108);
 const iterationMs = Number(env.FAKE_ITERATION_MS ?? 5);
+const abandonMs = 1_000 * Number(env.FULCRUM_WORKER_ABANDON_S ?? 60);
 const fault = faultOf();
 const me = { state: "new", turn: null, iteration: 0, smCount: null };
 const lateBy = fault.handOver === "late" ? 300 : 0;
@@ -102,10 +103,12 @@ function stateAt(turn) {
   }
 }
 
-const send = (value) => socket?.write(`${JSON.stringify(value)}\n`);
-const ok = (id, more = {}) =>
-  send({ id, ok: true, state: me.state, turn: me.turn, iteration: me.iteration, ...more });
-const no = (id, code, message, more = {}) => send({ id, ok: false, code, message, ...more });
+const sendOn = (on, value) => on?.write(`${JSON.stringify(value)}\n`);
+const send = (value) => sendOn(socket, value);
+/** `asked`: a request's id and the connection that it came on; its answer goes out there, or not at all. */
+const ok = ({ id, on }, more = {}) =>
+  sendOn(on, { id, ok: true, state: me.state, turn: me.turn, iteration: me.iteration, ...more });
+const no = ({ id, on }, code, message, more = {}) => sendOn(on, { id, ok: false, code, message, ...more });
 
 function attach(id) {
   if (me.state !== "new") return ok(id);
@@ -127,9 +130,10 @@ function iterate(id, turn, take) {
   const isRepeated = me.state === "armed" && me.turn === turn;
   if (turn < now || (turn === now && !isRepeated))
     return no(id, "stale_turn", `the turn is ${now}`, { turn: now });
+  if (take && now < turn && !makeTurn(turn, stateAt(now)))
+    return no(id, "stale_turn", "another made it first", { turn: turnNow() });
   me.state = "armed";
   me.turn = turn;
-  if (take && now < turn) makeTurn(turn, stateAt(now));
   ok(id);
   if (reach("armed")) void wait(turn, performance.now());
 }
@@ -188,7 +192,7 @@ function endHandOver(answer) {
 
 function finishHandOver() {
   if (!reach("hand_over")) return;
-  makeTurn(handOver.turn, { iteration: me.iteration, tokens, from: me.iteration });
+  if (!makeTurn(handOver.turn, { iteration: me.iteration, tokens, from: me.iteration })) return fenced();
   me.state = "handed_over";
   endHandOver(ok);
 }
@@ -219,12 +223,17 @@ function passOn(id, turn, at) {
   handOver = { ids: [id], turn, at };
 }
 
-function take(request) {
-  const { id, op, turn } = request;
-  const isTurn = Number.isInteger(turn) && turn >= 1;
+function take(request, on) {
+  const { op, turn, at } = request;
+  const id = { id: Number.isSafeInteger(request.id) ? request.id : null, on };
+  if (id.id === null) return no(id, "bad_request", "no id");
+  isTaken = true;
+  const isTurn = Number.isSafeInteger(turn) && turn >= 1;
+  const isTake = request.take === undefined || typeof request.take === "boolean";
+  const isAt = (at ?? null) === null || (Number.isSafeInteger(at) && at >= 0);
   if (op === "attach") return attach(id);
-  if (op === "iterate" && isTurn) return iterate(id, turn, request.take === true);
-  if (op === "hand_over" && isTurn) return passOn(id, turn, request.at ?? null);
+  if (op === "iterate" && isTurn && isTake) return iterate(id, turn, request.take === true);
+  if (op === "hand_over" && isTurn && isAt) return passOn(id, turn, at ?? null);
   if (op === "keep") return keep(id);
   if (op === "drain") {
     if (me.state === "iterating" || me.state === "handing_over")
@@ -237,28 +246,44 @@ function take(request) {
     return void socket.end(() => process.exit(0));
   }
   if (op === "status") return ok(id, { smCount: me.smCount, leases: 0 });
-  return no(id ?? null, "bad_request", `no such request: ${String(op)}`);
+  return no(id, "bad_request", `no such request, or a wrong field: ${String(op)}`);
 }
 
-function takeLine(line) {
+function takeLine(line, on) {
+  const nobody = { id: null, on };
   let request;
   try {
     request = JSON.parse(line);
   } catch {
-    return no(null, "bad_request", "not JSON");
+    return no(nobody, "bad_request", "not JSON");
   }
-  if (typeof request !== "object" || request === null) return no(null, "bad_request", "not an object");
+  if (typeof request !== "object" || request === null) return no(nobody, "bad_request", "not an object");
+  if (request.type === "refused") return;
   if (fault.cut && !isCut && request.op === "hand_over") {
     isCut = true;
     return void socket.destroy();
   }
   trace(request.op);
   if (life.hung) return;
-  take(request);
+  take(request, on);
+}
+
+/** A request came on the connection that stands. */
+let isTaken = false;
+let takenAt = performance.now();
+
+/** Since when no agent has had it decides; one that only refuses it does not count. */
+function leaveIfAlone() {
+  if (isTaken && !socket.destroyed) takenAt = performance.now();
+  const isBusy = me.state === "iterating" || me.state === "handing_over";
+  if (!isBusy && !life.hung && performance.now() - takenAt > abandonMs) process.exit(0);
 }
 
 function open() {
-  socket = connect(env.FULCRUM_WORKER_SOCKET);
+  const triedAt = performance.now();
+  const on = connect(env.FULCRUM_WORKER_SOCKET);
+  socket = on;
+  isTaken = false;
   let buffered = "";
   socket.on("connect", () =>
     send({
@@ -278,16 +303,17 @@ function open() {
     for (let end = buffered.indexOf("\n"); end !== -1; end = buffered.indexOf("\n")) {
       const line = buffered.slice(0, end);
       buffered = buffered.slice(end + 1);
-      if (line.length > 65_536) no(null, "bad_request", "a line must be at most 65536 bytes");
-      else takeLine(line);
+      if (line.length > 65_536) no({ id: null, on }, "bad_request", "a line must be at most 65536 bytes");
+      else takeLine(line, on);
     }
     if (buffered.length > 10 * 65_536) socket.destroy();
   });
   socket.on("error", () => undefined);
-  socket.on("close", () => setTimeout(open, 100));
+  socket.on("close", () => setTimeout(open, Math.max(100, triedAt + 1_000 - performance.now())));
 }
 process.on("SIGTERM", () => {
   trace("SIGTERM");
   if (fault.ignoreSigterm !== true && !life.hung) process.exit(0);
 });
 open();
+setInterval(leaveIfAlone, 500);

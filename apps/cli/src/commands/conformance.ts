@@ -1,4 +1,4 @@
-import { Option, type Command } from "commander";
+import { InvalidArgumentError, Option, type Command } from "commander";
 import { CliFailure, EXIT } from "../failure.js";
 import { printJson, printLine, type Io } from "../io.js";
 import { durationMsOf, groupCommand, localCommand } from "./command.js";
@@ -8,6 +8,7 @@ interface ConformanceCommandOptions {
   readonly resident?: string;
   readonly role: "prefill" | "decode" | "both";
   readonly attachTimeout: number;
+  readonly gpuSmCount?: number;
   readonly json?: boolean;
 }
 
@@ -36,10 +37,14 @@ export function addConformance(program: Command, io: Io): void {
         new Option("--attach-timeout <duration>", "longest wait for hello and for ready")
           .argParser(durationMsOf)
           .default(60_000, "60s"),
+        new Option(
+          "--gpu-sm-count <n>",
+          "SMs of the GPU that they run on: each must see its share of them, rounded down to whole TPCs",
+        ).argParser(smCountOf),
         new Option("--json", "print the report as JSON"),
       ],
     },
-    async (_args, { exec, resident, role, attachTimeout, json }) => {
+    async (_args, { exec, resident, role, attachTimeout, gpuSmCount, json }) => {
       const { runConformance } = await import("../conformance/run-conformance.js");
       const { reportText } = await import("../conformance/report-text.js");
       const report = await runConformance({
@@ -47,6 +52,7 @@ export function addConformance(program: Command, io: Io): void {
         resident: resident ?? null,
         roles: role === "both" ? ["prefill", "decode"] : [role],
         attachMs: attachTimeout,
+        gpuSmCount: gpuSmCount ?? null,
         env: io.env,
         note: (text) => void (json === true ? io.stderr.write(`fulcrum conformance: ${text}\n`) : undefined),
       });
@@ -56,4 +62,10 @@ export function addConformance(program: Command, io: Io): void {
         throw new CliFailure(EXIT.failed, "the worker breaks a rule of the worker protocol");
     },
   );
+}
+
+function smCountOf(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 2 && value <= 10_000) return value;
+  throw new InvalidArgumentError("It must be a whole number from 2 to 10000.");
 }

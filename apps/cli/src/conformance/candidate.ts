@@ -1,22 +1,22 @@
 /** One candidate worker: its process and what it has said, with waits that have a limit. */
 import { type ChildProcess, spawn } from "node:child_process";
-import type { WorkerHub } from "@fulcrum/agent/workers/worker-hub.js";
-import type {
-  WorkerAnswer,
-  WorkerEvent,
-  WorkerHello,
-  WorkerRequest,
-  WorkerRole,
-} from "@fulcrum/contracts/worker-protocol.js";
+import { processKey, sendSignal, wasStartedAs } from "@fulcrum/agent/workers/proc.js";
+import type { WorkerAnswer, WorkerHello, WorkerRole } from "@fulcrum/contracts/worker-protocol.js";
 import { workerStatus } from "@fulcrum/contracts/worker-protocol.js";
+import { AgentSocket } from "./agent-socket.js";
+import { Conversation, type Heard, RuleBroken } from "./conversation.js";
 
-/** Something the worker did not do, as a sentence. */
-export class RuleBroken extends Error {
-  override readonly name = "RuleBroken";
-}
-
-const ANSWER_MS = 5_000;
+export const ANSWER_MS = 5_000;
+/** For one that has hung up on its own, and for the reason of its end to be known. */
+const RECONNECT_MS = 1_500;
+const LAST_LINES_MS = 1_000;
 const MAX_OUTPUT_CHARS = 4_000;
+
+/** A request as it is sent; also one that the protocol does not have. */
+export interface AnyRequest {
+  readonly op: string;
+  readonly [field: string]: unknown;
+}
 
 export interface CandidateSpec {
   readonly id: string;
@@ -28,21 +28,45 @@ export interface CandidateSpec {
   readonly env: Readonly<Record<string, string>>;
 }
 
+export interface Status {
+  readonly state: string;
+  readonly turn: number | null;
+  readonly iteration: number;
+  readonly smCount: number | null;
+  readonly leases: number;
+}
+
 export class Candidate {
-  hello: WorkerHello | null = null;
-  hellos = 0;
-  readonly events: WorkerEvent[] = [];
-  readonly unasked: WorkerAnswer[] = [];
   exit: { readonly code: number | null; readonly signal: string | null } | null = null;
+  readonly said: Conversation;
+  readonly socket: AgentSocket;
   private output = "";
-  private readonly child: ChildProcess;
+  private child: ChildProcess | null = null;
   private readonly watchers = new Set<() => void>();
 
-  constructor(
-    readonly spec: CandidateSpec,
-    private readonly hub: WorkerHub,
-  ) {
-    this.child = spawn("/bin/sh", ["-c", spec.command], {
+  constructor(readonly spec: CandidateSpec) {
+    this.said = new Conversation(spec.id);
+    this.socket = new AgentSocket(spec.socket, {
+      line: (text, connection, isFirst) => {
+        this.said.take(text, connection, isFirst);
+        if (this.said.wrong !== null) this.socket.hangUp();
+        this.changed();
+      },
+      wrong: (why) => {
+        this.said.wrong ??= why;
+        this.changed();
+      },
+      lost: () => {
+        this.said.lost();
+        this.changed();
+      },
+    });
+  }
+
+  async start(): Promise<void> {
+    await this.socket.listen();
+    const { spec } = this;
+    const child = spawn("/bin/sh", ["-c", spec.command], {
       env: {
         ...spec.env,
         FULCRUM_WORKER_PROTOCOL: "1",
@@ -57,27 +81,24 @@ export class Candidate {
       },
       stdio: ["ignore", "pipe", "pipe"],
     });
-    for (const stream of [this.child.stdout, this.child.stderr]) {
-      stream?.setEncoding("utf8").on("data", (text: string) => {
+    this.child = child;
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding("utf8").on("data", (text: string) => {
         this.output = (this.output + text).slice(-MAX_OUTPUT_CHARS);
       });
     }
-    this.child.once("exit", (code, signal) => {
-      this.exit = { code, signal };
-      this.changed();
-    });
+    child.once("exit", (code, signal) => void this.ended({ code, signal }));
   }
 
-  /** Whoever waits looks again. */
-  changed(): void {
-    for (const look of this.watchers) look();
+  get hello(): WorkerHello | null {
+    return this.said.hello;
   }
 
-  get lastWords(): string {
-    return this.output.trim().split("\n").slice(-3).join(" | ");
+  get events(): readonly Heard[] {
+    return this.said.events;
   }
 
-  /** @throws RuleBroken */
+  /** @throws RuleBroken also when the worker ends, or has sent what is no line of the protocol. */
   async until<T>(what: string, limitMs: number, look: () => T | null | undefined | false): Promise<T> {
     return new Promise((resolve, reject) => {
       const end = (): void => {
@@ -85,23 +106,19 @@ export class Candidate {
         clearInterval(again);
         this.watchers.delete(check);
       };
+      const fail = (why: string): void => {
+        end();
+        reject(new RuleBroken(`${what}: ${why}`));
+      };
       const check = (): void => {
         const found = look();
-        if (found === null || found === undefined || found === false) {
-          if (this.exit === null) return;
-          end();
-          const { code, signal } = this.exit;
-          const said = this.lastWords === "" ? "" : `; it wrote: ${this.lastWords}`;
-          reject(new RuleBroken(`${what}: the worker ended (${signal ?? `exit code ${code}`})${said}`));
-        } else {
+        if (found !== null && found !== undefined && found !== false) {
           end();
           resolve(found);
-        }
+        } else if (this.said.wrong !== null) fail(this.said.wrong);
+        else if (this.exit !== null) fail(this.lastWords());
       };
-      const timer = setTimeout(() => {
-        end();
-        reject(new RuleBroken(`${what}: not within ${limitMs} ms`));
-      }, limitMs);
+      const timer = setTimeout(() => fail(`not within ${limitMs} ms`), limitMs);
       const again = setInterval(check, 20);
       this.watchers.add(check);
       check();
@@ -109,37 +126,39 @@ export class Candidate {
   }
 
   /** The first event of the kind after the first `from` events. */
-  event<K extends WorkerEvent["event"]>(
-    kind: K,
-    limitMs: number,
-    from = 0,
-  ): Promise<Extract<WorkerEvent, { event: K }>> {
-    return this.until(`event ${kind}`, limitMs, () =>
-      this.events
-        .slice(from)
-        .find((event): event is Extract<WorkerEvent, { event: K }> => event.event === kind),
-    );
+  event<K extends Heard["event"]>(kind: K, limitMs: number, from = 0): Promise<Extract<Heard, { event: K }>> {
+    return this.until(`event ${kind}`, limitMs, () => this.said.find(kind, from));
   }
 
-  /** @throws RuleBroken when there is no answer. */
-  async ask(request: WorkerRequest, limitMs = ANSWER_MS): Promise<WorkerAnswer> {
-    const link = this.hub.link(this.spec.id);
-    if (link === null) throw new RuleBroken(`${request.op}: the worker is not connected`);
-    try {
-      return await link.request(request, limitMs);
-    } catch (error) {
-      throw new RuleBroken(`${request.op}: ${(error as Error).message}`, { cause: error });
-    }
-  }
-
-  async accept(request: WorkerRequest, limitMs?: number): Promise<Extract<WorkerAnswer, { ok: true }>> {
-    const answer = await this.ask(request, limitMs);
-    if (!answer.ok) throw new RuleBroken(`${request.op} was refused: ${answer.code}: ${answer.message}`);
+  /** @throws RuleBroken when there is no answer on the connection that it was asked on. */
+  async ask(request: AnyRequest, limitMs = ANSWER_MS): Promise<WorkerAnswer> {
+    const connected = (): number | null => this.socket.connection;
+    const connection = await this.until(`a connection for ${request.op}`, RECONNECT_MS, connected);
+    const asked = this.said.ask(request.op, connection);
+    this.socket.send(`${JSON.stringify({ id: asked.id, ...request })}\n`);
+    const unasked = this.said.unasked.length;
+    const text = JSON.stringify(request);
+    const answer = await this.until(`the answer to ${text}`, limitMs, () => {
+      if (asked.answer !== null) return asked.answer;
+      if (this.said.unasked.length > unasked) return "it has id null, not the request's";
+      return this.socket.connection === connection ? null : "the connection broke before it came";
+    });
+    if (typeof answer === "string") throw new RuleBroken(`the answer to ${text}: ${answer}`);
     return answer;
   }
 
-  async refuse(request: WorkerRequest, code: string): Promise<Extract<WorkerAnswer, { ok: false }>> {
-    const answer = await this.ask(request);
+  async accept(request: AnyRequest, limitMs?: number): Promise<Extract<WorkerAnswer, { ok: true }>> {
+    const answer = await this.ask(request, limitMs);
+    if (answer.ok) return answer;
+    throw new RuleBroken(`${JSON.stringify(request)} was refused: ${answer.code}: ${answer.message}`);
+  }
+
+  async refuse(
+    request: AnyRequest,
+    code: string,
+    limitMs?: number,
+  ): Promise<Extract<WorkerAnswer, { ok: false }>> {
+    const answer = await this.ask(request, limitMs);
     if (answer.ok)
       throw new RuleBroken(`${JSON.stringify(request)} should be refused with ${code}, but was accepted`);
     if (answer.code !== code) {
@@ -148,11 +167,7 @@ export class Candidate {
     return answer;
   }
 
-  async status(): Promise<{
-    readonly state: string;
-    readonly turn: number | null;
-    readonly iteration: number;
-  }> {
+  async status(): Promise<Status> {
     const parsed = workerStatus.safeParse(await this.accept({ op: "status" }));
     if (parsed.success) return parsed.data;
     const issue = parsed.error.issues[0];
@@ -171,27 +186,50 @@ export class Candidate {
     }
   }
 
-  sendText(text: string): void {
-    this.hub.link(this.spec.id)?.sendText(text);
+  /** Breaks the connection and waits for the next one. @returns its hello. */
+  async reconnect(limitMs: number): Promise<WorkerHello> {
+    const before = this.hello;
+    this.socket.hangUp();
+    return this.until("a new connection", limitMs, () => {
+      return this.hello !== before && this.socket.connection !== null && this.hello;
+    });
   }
 
-  breakConnection(): void {
-    this.hub.link(this.spec.id)?.close();
+  /** Whether its hello names a process that was started as this worker, as an agent looks before it sends a signal. */
+  get ownsItsPid(): boolean {
+    return this.hello !== null && wasStartedAs(processKey(this.hello.pid), this.spec.id);
   }
 
   signal(signal: "SIGTERM" | "SIGKILL"): void {
-    const pid = this.hello?.pid ?? this.child.pid;
-    try {
-      if (pid !== undefined && this.exit === null) process.kill(pid, signal);
-    } catch {
-      // It has ended in between.
-    }
+    if (this.exit !== null) return;
+    if (this.hello !== null && this.ownsItsPid) sendSignal(processKey(this.hello.pid), signal);
+    else this.child?.kill(signal);
   }
 
   /** At the end of everything. */
-  end(): void {
+  async end(): Promise<void> {
     this.signal("SIGKILL");
-    if (this.exit === null) this.child.kill("SIGKILL");
+    if (this.exit === null) this.child?.kill("SIGKILL");
+    await this.socket.close();
+  }
+
+  /** What it sent last may be read only after its end is known. */
+  private async ended(exit: NonNullable<Candidate["exit"]>): Promise<void> {
+    const giveUpAt = performance.now() + LAST_LINES_MS;
+    while (this.socket.connection !== null && performance.now() < giveUpAt) await pause(10);
+    this.exit = exit;
+    this.changed();
+  }
+
+  /** Whoever waits looks again. */
+  private changed(): void {
+    for (const look of this.watchers) look();
+  }
+
+  private lastWords(): string {
+    const wrote = this.output.trim().split("\n").slice(-3).join(" | ");
+    const how = this.exit?.signal ?? `exit code ${this.exit?.code}`;
+    return `the worker ended (${how})${wrote === "" ? "" : `; it wrote: ${wrote}`}`;
   }
 }
 

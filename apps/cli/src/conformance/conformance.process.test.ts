@@ -4,121 +4,112 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { reportText } from "./report-text.js";
 import { type ConformanceReport, runConformance } from "./run-conformance.js";
+import { WRONG_ENDS, WRONG_RECORDS } from "./testing/wrong-ends.js";
+import { WRONG_FAULTS } from "./testing/wrong-faults.js";
+import { WRONG_STARTS } from "./testing/wrong-starts.js";
+import { WRONG_TURNS } from "./testing/wrong-turns.js";
+import type { WrongWorker } from "./testing/wrong-worker.js";
+
+// The late ones take longest: they begin first.
+const WRONG_WORKERS = [...WRONG_RECORDS, ...WRONG_ENDS, ...WRONG_FAULTS, ...WRONG_TURNS, ...WRONG_STARTS];
 
 const root = fileURLToPath(new URL("../../../../", import.meta.url));
+const GOOD_WORKER = join(root, "apps/cli/src/conformance/testing/good-worker.mjs");
 const FAKE_WORKER = join(root, "apps/agent/src/testing/fake-worker.mjs");
 const PYTHON_WORKER = join(root, "examples/python-worker/worker.py");
 const hasPython =
   spawnSync("python3", ["-c", "import sys; sys.exit(sys.version_info < (3, 10))"]).status === 0;
 
 let folder: string;
-beforeEach(async () => {
+beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "fulcrum-candidate-"));
 });
-afterEach(() => rm(folder, { recursive: true, force: true }));
+afterAll(() => rm(folder, { recursive: true, force: true }));
 
-function check(
-  exec: string,
-  roles: readonly ("prefill" | "decode")[] = ["decode"],
-): Promise<ConformanceReport> {
+interface Checked {
+  readonly roles?: readonly ("prefill" | "decode")[];
+  readonly gpuSmCount?: number;
+}
+
+function check(exec: string, { roles = ["decode"], gpuSmCount }: Checked = {}): Promise<ConformanceReport> {
   return runConformance({
     exec,
     resident: null,
     roles,
     attachMs: 10_000,
+    gpuSmCount: gpuSmCount ?? null,
     env: { PATH: process.env["PATH"] },
     note: () => undefined,
   });
 }
 
+const node = (file: string): string => `exec '${process.execPath}' '${file}'`;
 const broken = ({ rules }: ConformanceReport) => rules.filter(({ result }) => result === "fail");
 
-/** The fake worker with one thing done wrong. */
-function spoilt(from: string, to: string): string {
-  const text = readFileSync(FAKE_WORKER, "utf8");
-  expect(text).toContain(from);
-  const file = join(folder, "spoilt.mjs");
-  writeFileSync(file, text.replace(from, to));
-  return `'${process.execPath}' '${file}'`;
+/** A file with the good worker and one thing done wrong. */
+function spoilt({ what, change }: WrongWorker): string {
+  let text = readFileSync(GOOD_WORKER, "utf8");
+  for (const [from, to] of change) {
+    expect(text).toContain(from);
+    text = text.replace(from, () => to);
+  }
+  const file = join(folder, `${what.replaceAll(/\W+/g, "-")}.mjs`);
+  writeFileSync(file, text);
+  return file;
 }
 
-describe("fulcrum conformance worker", () => {
-  test("passes a worker that keeps every rule, in both roles", async () => {
-    const report = await check(`'${process.execPath}' '${FAKE_WORKER}'`, ["prefill", "decode"]);
+describe.concurrent("passes a worker that keeps every rule, in both roles", () => {
+  test("the tests' own", async () => {
+    const report = await check(node(GOOD_WORKER), { roles: ["prefill", "decode"], gpuSmCount: 108 });
     expect(broken(report)).toEqual([]);
     expect(report.passed).toBe(true);
     expect(reportText(report)).toContain("keeps the worker protocol");
   });
 
+  test("the agent's fake", async () => {
+    const report = await check(node(FAKE_WORKER), { roles: ["prefill", "decode"] });
+    expect(broken(report)).toEqual([]);
+  });
+
+  test("the Python example is as short as docs/worker-protocol.md says", () => {
+    expect(readFileSync(PYTHON_WORKER, "utf8").trimEnd().split("\n").length).toBeLessThanOrEqual(60);
+  });
+
   // Without Python 3.10 there is nothing to run it with.
-  test.skipIf(!hasPython)("passes the Python example, in both roles", async () => {
-    const report = await check(`python3 '${PYTHON_WORKER}'`, ["prefill", "decode"]);
+  test.skipIf(!hasPython)("the Python example", async () => {
+    const report = await check(`python3 '${PYTHON_WORKER}'`, { roles: ["prefill", "decode"] });
     expect(broken(report)).toEqual([]);
     expect(report.passed).toBe(true);
   });
+});
 
-  test.each([
-    [
-      "iterates as soon as it is armed",
-      "if (now === turn) return run(",
-      "if (now <= turn) return run(",
-      /armed does not iterate/,
-    ],
-    [
-      "keeps iterating when its turn is taken",
-      "if (turnNow() !== turn) return fenced();",
-      "",
-      /stops by itself/,
-    ],
-    [
-      "begins anew instead of going on",
-      "({ iteration: me.iteration, tokens } = stateAt(turn));",
-      "me.iteration = 0;",
-      /goes on with the next iteration/,
-    ],
-    [
-      "hands over at once, whatever was agreed",
-      "me.iteration >= handOver.at",
-      "me.iteration > 0",
-      /iteration has not come/,
-    ],
-    [
-      "does not take a hand-over back",
-      'if (me.state === "handing_over") me.state = "iterating";',
-      "",
-      /taken back/,
-    ],
-    [
-      "takes up a turn that it has handed over",
-      "turn < now || (turn === now && !isRepeated)",
-      "turn < now",
-      /iterate under it/,
-    ],
-    [
-      "ends at a line that is no JSON",
-      'return no(null, "bad_request", "not JSON");',
-      "process.exit(1);",
-      /no JSON/,
-    ],
-    [
-      "does not connect again",
-      'socket.on("close", () => setTimeout(open, 100));',
-      "",
-      /survives a line|connection breaks/,
-    ],
-    ["never says progress", 'send({ event: "progress"', 'void ({ event: "progress"', /progress/],
-    ["ignores SIGTERM", "if (fault.ignoreSigterm !== true && !life.hung) process.exit(0);", "", /SIGTERM/],
-  ])("names the rule that a worker breaks that %s", async (_what, from, to, rule) => {
-    const [first] = broken(await check(spoilt(from, to)));
-    expect(first?.rule).toMatch(rule);
+describe.concurrent("names the rule that a worker breaks, and what was seen", () => {
+  test.each(WRONG_WORKERS)("one that $what", async (wrong) => {
+    const [first, ...others] = broken(await check(node(spoilt(wrong)), { gpuSmCount: 108 }));
+    expect(first).toMatchObject({
+      rule: expect.stringMatching(wrong.rule),
+      why: expect.stringMatching(wrong.why),
+    });
+    expect(others).toEqual([]);
   });
 
-  test("says what a worker wrote that does not even start", async () => {
+  test("one that does not even start, with what it wrote", async () => {
     const [first] = broken(await check("echo no such engine >&2; exit 7"));
     expect(first?.why).toContain("exit code 7");
     expect(first?.why).toContain("no such engine");
+  });
+
+  test("one whose hello has the pid of the shell that started it, when that is killed and it lives on", async () => {
+    const file = spoilt({
+      what: "names its parent",
+      change: [["pid: process.pid, role", "pid: process.ppid, role"]],
+      rule: /./,
+      why: /./,
+    });
+    const [first] = broken(await check(`"${process.execPath}" "${file}"; exit $?`));
+    expect(first?.rule).toContain("is gone when that is killed");
   });
 });

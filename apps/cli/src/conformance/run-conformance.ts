@@ -4,10 +4,11 @@ import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { WorkerHub } from "@fulcrum/agent/workers/worker-hub.js";
 import type { WorkerRole } from "@fulcrum/contracts/worker-protocol.js";
-import { Candidate, RuleBroken, pause } from "./candidate.js";
+import { pause } from "./candidate.js";
+import { RuleBroken } from "./conversation.js";
 import { rulesOf } from "./rules.js";
+import { Stage } from "./stage.js";
 
 export interface ConformanceOptions {
   /** Run by /bin/sh. */
@@ -15,6 +16,8 @@ export interface ConformanceOptions {
   readonly resident: string | null;
   readonly roles: readonly WorkerRole[];
   readonly attachMs: number;
+  /** SMs of the whole GPU: every worker must then see its share of them. Not given: what it sees is not judged. */
+  readonly gpuSmCount?: number | null;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly note: (text: string) => void;
 }
@@ -47,57 +50,22 @@ async function runRole(role: WorkerRole, options: ConformanceOptions): Promise<r
     value === undefined ? [] : [[name, value]],
   );
   const env = { ...(Object.fromEntries(given) as Record<string, string>), FULCRUM_RESIDENT: address };
-  const candidates = new Map<string, Candidate>();
-  const hub = await WorkerHub.listen(
-    { path: join(folder, "agent.sock"), rank: 0 },
-    {
-      connected: (_link, hello) => {
-        const candidate = candidates.get(hello.worker);
-        if (!candidate)
-          return { type: "refused", code: "bad_hello", message: `${hello.worker} is not known` };
-        candidate.hello = hello;
-        candidate.hellos += 1;
-        candidate.changed();
-        return null;
-      },
-      event: (worker, event) => {
-        candidates.get(worker)?.events.push(event);
-        candidates.get(worker)?.changed();
-      },
-      answer: () => undefined,
-      unasked: (worker, refusal) => {
-        candidates.get(worker)?.unasked.push(refusal);
-        candidates.get(worker)?.changed();
-      },
-      disconnected: (worker) => candidates.get(worker)?.changed(),
-    },
-  );
-  const start = (name: "a" | "b" | "c"): Candidate => {
-    const generation = name.charCodeAt(0) - 96;
-    const spec = { id: `${role}-${name}`, role, generation, smPct: 40 + 10 * generation };
-    const candidate = new Candidate({ ...spec, command: options.exec, socket: hub.path, env }, hub);
-    candidates.set(spec.id, candidate);
-    return candidate;
-  };
+  const { exec: command, attachMs, gpuSmCount = null } = options;
+  const stage = new Stage({ role, folder, command, env, attachMs, gpuSmCount });
   let resident: ChildProcess | null = null;
   try {
-    resident =
-      options.resident === null ? null : await startResident(options.resident, env, options.attachMs);
-    return await checkAll(role, { start, attachMs: options.attachMs }, options.note);
+    resident = options.resident === null ? null : await startResident(options.resident, env, attachMs);
+    return await checkAll(stage, options.note);
   } finally {
-    for (const candidate of candidates.values()) candidate.end();
+    await stage.end();
     resident?.kill("SIGKILL");
-    await hub.close();
     await rm(folder, { recursive: true, force: true, maxRetries: 5 });
   }
 }
 
 /** After a broken rule the workers are not where the next rule begins, so that the rest is not run. */
-async function checkAll(
-  role: WorkerRole,
-  workers: Parameters<ReturnType<typeof rulesOf>[number]["check"]>[0],
-  note: (text: string) => void,
-): Promise<readonly RuleResult[]> {
+async function checkAll(stage: Stage, note: (text: string) => void): Promise<readonly RuleResult[]> {
+  const { role } = stage.options;
   const results: RuleResult[] = [];
   let broken: string | null = null;
   for (const { name, check } of rulesOf()) {
@@ -107,7 +75,7 @@ async function checkAll(
     }
     const began = performance.now();
     try {
-      await check(workers);
+      await check(stage);
       results.push({
         role,
         rule: name,

@@ -1,12 +1,23 @@
-/** Runs a batch as a worker's iteration: takes KV blocks, works for the step time of the profile, posts the result. */
+/**
+ * A worker's part at its resident: begins a turn, takes batches and runs them: takes KV blocks, works for the step time of
+ * the profile, posts the result.
+ */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { WorkerRole } from "@fulcrum/contracts/worker-protocol.js";
 import { PoolError } from "@fulcrum/kv-pool/errors.js";
 import type { PoolOwner } from "@fulcrum/kv-pool/owner.js";
 import { deliveredSmPct, type Profile } from "@fulcrum/simulator/profile.js";
 import { decodeStepMs, prefillStepMs, shareInForce } from "@fulcrum/simulator/step-time.js";
+import { coreWaitedMs, monotonicMs } from "./core-wait.js";
 import type { ResidentClient } from "./resident-client.js";
-import type { Batch, Blocks, DecodePart, PrefillPart } from "./resident-protocol.js";
+import type {
+  Batch,
+  Blocks,
+  DecodePart,
+  IdleAnswer,
+  PrefillPart,
+  ResidentRefusal,
+} from "./resident-protocol.js";
 import type { FaultPoint } from "./worker-faults.js";
 
 export interface BatchRunnerOptions {
@@ -34,17 +45,68 @@ interface Ran {
   readonly stepMs: (share: number, contended: boolean) => number;
 }
 
+type Taken = Batch | IdleAnswer | ResidentRefusal;
+
+/** How far the role is. */
+export interface Progress {
+  readonly iteration: number;
+  /** That the role has made. */
+  readonly tokens: number;
+}
+
 /** What is as it is when the role's turn went past this worker's: somebody else goes on. */
 export const STALE = "stale_turn";
 
 export class BatchRunner {
+  private waitedForCoreMs: number | null = null;
+
   constructor(private readonly options: BatchRunnerOptions) {}
 
+  /** A pause may begin: from here on it counts how long it waits for a core. */
+  mark(): void {
+    this.waitedForCoreMs = coreWaitedMs();
+  }
+
+  /**
+   * Takes over what the workers of the role before it hold. The first batch comes along with the list of it, so that a
+   * hand-over waits for one answer of the resident.
+   */
+  async begin(turn: number): Promise<{ readonly progress: Progress; readonly first: Taken } | typeof STALE> {
+    const { resident, owner, reach } = this.options;
+    const as = { slot: owner.slot, sawAtMs: monotonicMs(), coreWaitMs: this.sinceMark() };
+    const begun = await resident.ask({ op: "begin", turn, ...as });
+    if (!begun.ok) return STALE;
+    let { first } = begun;
+    for (const { slot: from, blocks: expected } of begun.inherit) {
+      const blocks = await owner.adoptAll(from);
+      if (!(blocks instanceof Uint32Array)) return STALE;
+      await reach("inherited");
+      if (blocks.length === expected) {
+        // Heard before the first result; a refusal of it refuses that too.
+        resident.ask({ op: "inherited", turn, from, blocks: null }).catch(() => undefined);
+        continue;
+      }
+      const kept = await resident.ask({ op: "inherited", turn, from, blocks: [...blocks] });
+      if (!kept.ok) return STALE;
+      this.free(kept.free);
+      if (kept.isBatchVoid) first = null;
+    }
+    return { progress: begun, first: first ?? (await this.take(turn)) };
+  }
+
+  async take(turn: number): Promise<Taken> {
+    return this.options.resident.ask({ op: "take", turn, coreWaitMs: this.sinceMark() });
+  }
+
+  /** Says that it has made the turn `turn`, for the books only: nobody waits for it. */
+  passed(turn: number): void {
+    this.options.resident
+      .ask({ op: "passed", turn, coreWaitMs: this.sinceMark() })
+      .catch((): void => undefined);
+  }
+
   /** @returns how far the role is after it. @throws Error when the resident refuses for another reason than the turn. */
-  async run(
-    batch: Batch,
-    turn: number,
-  ): Promise<{ readonly iteration: number; readonly tokens: number } | typeof STALE> {
+  async run(batch: Batch, turn: number): Promise<Progress | typeof STALE> {
     const { role, speed, resident, reach } = this.options;
     const ran = role === "prefill" ? this.takePrefill(batch.prefill) : await this.takeDecode(batch, turn);
     if (ran === STALE) return STALE;
@@ -53,6 +115,7 @@ export class BatchRunner {
     const { results, joined } = ran;
     if (results.length > 0) await sleep(ran.stepMs(share, batch.otherSmPct !== null) / speed);
     await reach("computed");
+    this.mark();
     const answer = await resident.ask({
       op: "post",
       turn,
@@ -81,6 +144,14 @@ export class BatchRunner {
       const inherited = error instanceof PoolError && ["foreign_block", "double_free"].includes(error.code);
       if (!inherited || this.options.owner.held > 0) throw error;
     }
+  }
+
+  /** Milliseconds that it has waited for a core since `mark` or the last call; null: not known. */
+  private sinceMark(): number | null {
+    const before = this.waitedForCoreMs;
+    this.mark();
+    const now = this.waitedForCoreMs;
+    return before === null || now === null ? null : Math.max(0, now - before);
   }
 
   /** First come, first served: where one does not get its blocks, those behind it wait too. */

@@ -39,8 +39,9 @@ class PaperPool {
     return free.slice(0, n);
   }
 
-  move(from: number, to: number): number[] {
-    const blocks = [...this.held].filter(([, slot]) => slot === from).map(([block]) => block);
+  move(from: number, to: number, isHalf = false): number[] {
+    const all = [...this.held].filter(([, slot]) => slot === from).map(([block]) => block);
+    const blocks = isHalf ? all.slice(0, all.length / 2) : all;
     for (const block of blocks) this.held.set(block, to);
     return blocks;
   }
@@ -63,8 +64,10 @@ class Rank {
     tokens: this.tokens,
     meter: new GapMeter(),
     nowMs: () => this.nowMs,
+    coreWaitMs: () => null,
   });
   private next = 0;
+  private turn = 0;
   private slot = { prefill: -2, decode: -1 };
 
   arrive(promptTokens: number, outputTokens: number): void {
@@ -72,16 +75,29 @@ class Rank {
     this.next += 1;
   }
 
-  /** A new worker of the role: `isGone`, the one before it died where it was. */
-  begin(role: "prefill" | "decode"): void {
+  /**
+   * A new worker of the role. It takes its first batch before it takes over what the one before it held; `killedAt`: before
+   * that, in the middle of it, or after it and before it has said so.
+   */
+  begin(role: "prefill" | "decode", killedAt: "begun" | "half" | "inherited" | null = null): void {
     const slot = (this.slot[role] += 2);
     this.pool.slots.add(slot);
-    for (const { slot: from, blocks: expected } of this.state.begin(role, slot)) {
-      const blocks = this.pool.move(from, slot);
+    this.turn += 1;
+    const inherit = this.state.begin(role, slot, { turn: this.turn, sawMsAgo: 0 });
+    const isChecked = inherit.every(({ blocks }) => blocks !== null);
+    let first = isChecked ? this.state.offer(role, 50, 50, null) : null;
+    if (killedAt === "begun") return;
+    for (const { slot: from, blocks: expected } of inherit) {
+      const blocks = this.pool.move(from, slot, killedAt === "half");
+      if (killedAt !== null) return;
       if (blocks.length === expected) this.state.inheritAll(role, from, slot);
-      else this.pool.free(slot, this.state.inherit(role, from, slot, blocks));
+      else {
+        if (this.state.giveUp(role, slot)) first = null;
+        this.pool.free(slot, this.state.inherit(role, from, slot, blocks));
+      }
       this.pool.slots.delete(from);
     }
+    if (first !== null) this.run(role, first, null);
   }
 
   /** One iteration of the role, or as much of it as is done before its worker is killed. */
@@ -91,8 +107,16 @@ class Rank {
     meanwhile: () => void = () => undefined,
   ): void {
     this.nowMs += 10;
-    const batch = this.state.offer(role, 50, 50);
-    if (batch === null || killedAt === "taken") return;
+    const batch = this.state.offer(role, 50, 50, null);
+    if (batch !== null && killedAt !== "taken") this.run(role, batch, killedAt, meanwhile);
+  }
+
+  private run(
+    role: "prefill" | "decode",
+    batch: Batch,
+    killedAt: "adopted" | "allocated" | "posted" | null,
+    meanwhile: () => void = () => undefined,
+  ): void {
     const slot = this.slot[role];
     const joined = this.join(batch, slot);
     meanwhile();
@@ -156,6 +180,14 @@ describe("the resident's batch state", () => {
     },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant("hand_over" as const), role }) },
     {
+      weight: 1,
+      arbitrary: fc.record({
+        kind: fc.constant("kill_at_hand_over" as const),
+        role,
+        at: fc.constantFrom("begun" as const, "half" as const, "inherited" as const),
+      }),
+    },
+    {
       weight: 3,
       arbitrary: fc.record({
         kind: fc.constant("arrive" as const),
@@ -177,6 +209,7 @@ describe("the resident's batch state", () => {
           else if (one.kind === "prefill_changes") rank.iterate("decode", null, () => rank.begin("prefill"));
           else {
             if (one.kind === "kill") rank.iterate(one.role, one.at);
+            if (one.kind === "kill_at_hand_over") rank.begin(one.role, one.at);
             rank.begin(one.role);
           }
         }
@@ -189,7 +222,7 @@ describe("the resident's batch state", () => {
         expect([rank.tokens.repeated, rank.tokens.lost]).toEqual([0, 0]);
         expect(rank.pool.held.size).toBe(0);
       }),
-      { numRuns: 150 },
+      { numRuns: 200 },
     );
   });
 
@@ -221,8 +254,8 @@ describe("the resident's batch state", () => {
     const rank = new Rank();
     rank.begin("prefill");
     rank.arrive(100, 5);
-    const batch = rank.state.offer("prefill", 50, 50)?.batch ?? 0;
-    rank.begin("prefill");
+    const batch = rank.state.offer("prefill", 50, 50, null)?.batch ?? 0;
+    rank.state.begin("prefill", 2, { turn: 2, sawMsAgo: 0 });
     const result = { id: 0, token: 0, blocks: [1] };
     const posted = { op: "post" as const, turn: 1, batch, share: 1, results: [result], joined: [] };
     expect(rank.state.post("prefill", 0, posted)).toBeNull();

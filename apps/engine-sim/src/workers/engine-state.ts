@@ -11,6 +11,7 @@ import type { Profile } from "@fulcrum/simulator/profile.js";
 import { type Iteration, type Work, WorkCounters } from "@fulcrum/simulator/work-counters.js";
 import { DecodeSide } from "./decode-side.js";
 import type { GapMeter } from "./gap-meter.js";
+import { PauseWatch } from "./pause-watch.js";
 import { PrefillSide } from "./prefill-side.js";
 import type { Batch, Blocks, Inheritance, ResidentRequest } from "./resident-protocol.js";
 import { createSequence, resetSequence, type Sequence } from "./sequence.js";
@@ -30,14 +31,14 @@ interface RoleState {
   iteration: number;
   tokens: number;
   out: Out | null;
-  /** Since when there is something to run and nothing runs; null: not so. */
-  waitsSinceMs: number | null;
 }
 
 interface Ended {
   readonly free: Blocks;
   /** Prompt tokens, or sequences, that ran. */
   readonly size: number;
+  /** The largest of its tokens. */
+  readonly gapMs: number;
 }
 
 export interface EngineStateOptions {
@@ -47,6 +48,8 @@ export interface EngineStateOptions {
   readonly meter: GapMeter;
   /** Engine time, milliseconds. */
   readonly nowMs: () => number;
+  /** How long this process has waited for cores so far, engine time; null: not known. */
+  readonly coreWaitMs: () => number | null;
 }
 
 export class EngineState {
@@ -56,14 +59,16 @@ export class EngineState {
   private readonly log = new EventLog();
   private readonly work = new WorkCounters();
   private readonly roles: Record<Phase, RoleState> = {
-    prefill: { iteration: 0, tokens: 0, out: null, waitsSinceMs: null },
-    decode: { iteration: 0, tokens: 0, out: null, waitsSinceMs: null },
+    prefill: { iteration: 0, tokens: 0, out: null },
+    decode: { iteration: 0, tokens: 0, out: null },
   };
+  readonly pauses: PauseWatch;
   private batches = 0;
 
   constructor(private readonly options: EngineStateOptions) {
     this.prefill = new PrefillSide(options.profile);
     this.decode = new DecodeSide(options.profile);
+    this.pauses = new PauseWatch(options.meter, options.nowMs, options.coreWaitMs);
   }
 
   /** What happened since the last call. */
@@ -110,18 +115,19 @@ export class EngineState {
     this.noteWork();
   }
 
-  /** The next batch of a role at this SM share; null when there is nothing to run. */
-  offer(phase: Phase, smPct: number, otherSmPct: number): Batch | null {
+  /**
+   * The next batch of a role at this SM share; null when there is nothing to run.
+   * @param coreWaitMs how long its worker waited for cores before it asked; null: not known.
+   */
+  offer(phase: Phase, smPct: number, otherSmPct: number, coreWaitMs: number | null): Batch | null {
     if (phase === "prefill") this.refuseHeads();
     if (!this.hasWork(phase)) return null;
-    const { nowMs, meter } = this.options;
     const role = this.roles[phase];
     const other = this.roles[phase === "prefill" ? "decode" : "prefill"].out;
     const prefill = phase === "prefill" ? this.prefill.offer() : [];
     const decode = phase === "decode" ? this.decode.offer() : [];
-    const startMs = nowMs();
-    if (role.waitsSinceMs !== null) meter.pause(phase, startMs - role.waitsSinceMs);
-    role.waitsSinceMs = null;
+    const startMs = this.options.nowMs();
+    this.pauses.runs(phase, coreWaitMs);
     this.batches += 1;
     const iteration = { startMs, endMs: Infinity, share: smPct / 100, size: decode.length, contextTokens: 0 };
     role.out = { batch: this.batches, startMs, iteration };
@@ -147,9 +153,10 @@ export class EngineState {
     const { out } = role;
     if (out === null || out.batch !== posted.batch) return null;
     role.out = null;
-    const { free, size } =
+    const { free, size, gapMs } =
       phase === "prefill" ? this.endPrefill(slot, posted, out.startMs) : this.endDecode(slot, posted);
     if (size > 0) this.count(phase, out, posted.share, size);
+    if (size > 0) this.pauses.ended(phase, this.options.nowMs() - out.startMs, gapMs);
     this.noteWork();
     return free;
   }
@@ -164,17 +171,17 @@ export class EngineState {
     return blocks;
   }
 
-  /** A worker has begun a turn: what was out under an earlier one is void. @returns what it is to inherit. */
-  begin(phase: Phase, slot: number): readonly Inheritance[] {
-    const role = this.roles[phase];
-    const isHandedOver = role.out === null;
-    if (role.out !== null) {
-      // The iteration that was lost counts as a pause.
-      role.waitsSinceMs = role.out.startMs;
-      role.out = null;
-      if (phase === "prefill") this.prefill.end(slot, () => null);
-      else this.decode.end(slot, []);
-    }
+  /**
+   * A worker has begun a turn, which it saw so long ago: what was out under an earlier one is void.
+   * @returns what it is to inherit.
+   */
+  begin(
+    phase: Phase,
+    slot: number,
+    { turn, sawMsAgo }: { readonly turn: number; readonly sawMsAgo: number },
+  ): readonly Inheritance[] {
+    const isHandedOver = !this.giveUp(phase, slot);
+    this.pauses.begun(phase, turn, this.options.nowMs() - sawMsAgo);
     const owners = this.options.pool.owners().filter((owner) => owner.role === phase);
     const slots = new Set(owners.map((owner) => owner.slot));
     this.requeue(this.heldBy(phase).filter((held) => held.slot === null || !slots.has(held.slot)));
@@ -183,6 +190,18 @@ export class EngineState {
     return owners
       .filter((owner) => owner.slot !== slot && owner.blocks > 0)
       .map((owner) => ({ slot: owner.slot, blocks: isHandedOver ? blocksIn(owner.slot) : null }));
+  }
+
+  /** What is out is void: its requests are where they were. @returns whether a batch was out. */
+  giveUp(phase: Phase, slot: number): boolean {
+    const role = this.roles[phase];
+    if (role.out === null) return false;
+    // The iteration that was lost counts as a pause.
+    this.pauses.waits(phase, role.out.startMs);
+    role.out = null;
+    if (phase === "prefill") this.prefill.end(slot, () => null);
+    else this.decode.end(slot, []);
+    return true;
   }
 
   /** As inherit, where nothing is left over: a worker hands over with an iteration posted and its blocks freed. */
@@ -195,9 +214,11 @@ export class EngineState {
     const rest = new Set(blocks);
     const lost: Sequence[] = [];
     for (const sequence of this.heldBy(phase)) {
-      if (sequence.slot !== from) continue;
       const own = sequence.blocks.filter((block) => !sequence.inherited.has(block));
       const isWhole = own.every((block) => rest.has(block));
+      // By its blocks, not by its slot alone: who held them in `from` may have died before it could say that it did.
+      const isTheirs = sequence.slot === from || (isWhole && own.length > 0);
+      if (!isTheirs) continue;
       if (!isWhole && !this.decode.isTaking(sequence)) lost.push(sequence);
       else {
         sequence.slot = to;
@@ -241,6 +262,7 @@ export class EngineState {
     const atMs = nowMs();
     const free: number[] = [];
     let size = 0;
+    let gapMs = 0;
     for (const { sequence, part } of this.prefill.end(slot, (id) => byId.get(id)?.blocks ?? null)) {
       const { job } = sequence;
       size += part.tokens;
@@ -248,7 +270,7 @@ export class EngineState {
       const token = byId.get(part.id)?.token ?? null;
       if (part.token === null || token === null) continue;
       if (tokens.take(part.id, token, atMs)) {
-        if (job.firstTokenAtMs !== null) this.gap(sequence, atMs);
+        if (job.firstTokenAtMs !== null) gapMs = Math.max(gapMs, this.gap(sequence, atMs));
         this.roles.prefill.tokens += 1;
         this.log.prefilled(job, atMs);
         job.lastTokenAtMs = atMs;
@@ -256,7 +278,7 @@ export class EngineState {
       if (isComplete(job)) free.push(...this.finish(sequence, atMs));
       else this.decode.handOver(sequence);
     }
-    return { free, size };
+    return { free, size, gapMs };
   }
 
   private endDecode(slot: number, { results, joined }: Posted): Ended {
@@ -265,12 +287,13 @@ export class EngineState {
     const failedJoins = this.decode.end(slot, joined);
     const byId = new Map(this.decode.sequences.map((sequence) => [sequence.job.request.id, sequence]));
     const advanced: Sequence[] = [];
+    let gapMs = 0;
     for (const { id, token, blocks } of results) {
       const sequence = byId.get(id);
       if (sequence === undefined || token === null) continue;
       sequence.blocks.push(...blocks);
       if (!tokens.take(id, token, atMs)) continue;
-      this.gap(sequence, atMs);
+      gapMs = Math.max(gapMs, this.gap(sequence, atMs));
       sequence.job.generatedTokens += 1;
       advanced.push(sequence);
     }
@@ -283,7 +306,7 @@ export class EngineState {
     const done = advanced.filter(({ job }) => isComplete(job));
     this.decode.remove(new Set(done));
     if (failedJoins > 0) this.requeueStranded();
-    return { free: done.flatMap((sequence) => this.finish(sequence, atMs)), size: results.length };
+    return { free: done.flatMap((sequence) => this.finish(sequence, atMs)), size: results.length, gapMs };
   }
 
   private finish({ job, blocks }: Sequence, atMs: number): readonly number[] {
@@ -293,9 +316,14 @@ export class EngineState {
     return blocks;
   }
 
-  private gap(sequence: Sequence, atMs: number): void {
-    if (!sequence.preempted) this.options.meter.gap(atMs - sequence.job.lastTokenAtMs);
+  /** @returns since its last token; 0 where it was preempted in between. */
+  private gap(sequence: Sequence, atMs: number): number {
+    const { preempted } = sequence;
     sequence.preempted = false;
+    if (preempted) return 0;
+    const ms = atMs - sequence.job.lastTokenAtMs;
+    this.options.meter.gap(ms);
+    return ms;
   }
 
   private count(phase: Phase, { startMs }: Out, share: number, size: number): void {
@@ -344,9 +372,8 @@ export class EngineState {
 
   private noteWork(): void {
     for (const phase of ["prefill", "decode"] as const) {
-      const role = this.roles[phase];
-      if (role.out !== null || !this.hasWork(phase)) role.waitsSinceMs = null;
-      else role.waitsSinceMs ??= this.options.nowMs();
+      if (this.roles[phase].out !== null || !this.hasWork(phase)) this.pauses.nothingWaits(phase);
+      else this.pauses.waits(phase);
     }
   }
 }

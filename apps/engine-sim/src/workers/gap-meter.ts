@@ -1,68 +1,102 @@
 import type { Phase } from "@fulcrum/core/nouns.js";
-import type { Measure } from "./resident-protocol.js";
+import type { HandOver, Measure } from "./resident-protocol.js";
 
 type Gaps = Pick<
   Measure,
-  "windowMs" | "tokens" | "largestGapMs" | "gapMs" | "largestPauseMs" | "largestIterationMs"
+  | "windowMs"
+  | "tokens"
+  | "largestGapMs"
+  | "gapMs"
+  | "largestPauseMs"
+  | "largestIterationMs"
+  | "medianIterationMs"
+  | "handOvers"
 >;
+
+/** A resident that nobody measures must not grow. */
+const MAX_HAND_OVERS = 1_000;
 
 /** How long requests wait for their next token, and roles for their next iteration. Milliseconds of engine time. */
 export class GapMeter {
   private sinceMs = 0;
-  private tokens = 0;
-  private largestGapMs = 0;
-  /** By whole milliseconds. */
-  private readonly gaps = new Map<number, number>();
-  private largestPauseMs = { prefill: 0, decode: 0 };
-  private largestIterationMs = { prefill: 0, decode: 0 };
+  private readonly gaps = new Durations();
+  private readonly pauses = { prefill: new Durations(), decode: new Durations() };
+  private readonly iterations = { prefill: new Durations(), decode: new Durations() };
+  private handOvers: HandOver[] = [];
   /** Since the start. */
   largestGapEverMs = 0;
 
   gap(ms: number): void {
-    this.tokens += 1;
-    this.largestGapMs = Math.max(this.largestGapMs, ms);
+    this.gaps.add(ms);
     this.largestGapEverMs = Math.max(this.largestGapEverMs, ms);
-    const bucket = Math.floor(ms);
-    this.gaps.set(bucket, (this.gaps.get(bucket) ?? 0) + 1);
   }
 
   pause(phase: Phase, ms: number): void {
-    this.largestPauseMs[phase] = Math.max(this.largestPauseMs[phase], ms);
+    this.pauses[phase].add(ms);
   }
 
   iteration(phase: Phase, ms: number): void {
-    this.largestIterationMs[phase] = Math.max(this.largestIterationMs[phase], ms);
+    this.iterations[phase].add(ms);
+  }
+
+  handOver(handOver: HandOver): void {
+    if (this.handOvers.length === MAX_HAND_OVERS) this.handOvers.shift();
+    this.handOvers.push(handOver);
   }
 
   /** What was seen since the window began. */
   read(nowMs: number): Gaps {
+    const { gaps, pauses, iterations } = this;
     return {
       windowMs: nowMs - this.sinceMs,
-      tokens: this.tokens,
-      largestGapMs: this.largestGapMs,
-      gapMs: { p50: this.rank(0.5), p99: this.rank(0.99), p9999: this.rank(0.9999) },
-      largestPauseMs: { ...this.largestPauseMs },
-      largestIterationMs: { ...this.largestIterationMs },
+      tokens: gaps.count,
+      largestGapMs: gaps.largest,
+      gapMs: { p50: gaps.rank(0.5), p99: gaps.rank(0.99), p9999: gaps.rank(0.9999) },
+      largestPauseMs: { prefill: pauses.prefill.largest, decode: pauses.decode.largest },
+      largestIterationMs: { prefill: iterations.prefill.largest, decode: iterations.decode.largest },
+      medianIterationMs: { prefill: iterations.prefill.rank(0.5), decode: iterations.decode.rank(0.5) },
+      handOvers: [...this.handOvers],
     };
   }
 
   /** A new window. */
   begin(nowMs: number): void {
     this.sinceMs = nowMs;
-    this.tokens = 0;
-    this.largestGapMs = 0;
+    for (const both of [this.pauses, this.iterations]) {
+      both.prefill.clear();
+      both.decode.clear();
+    }
     this.gaps.clear();
-    this.largestPauseMs = { prefill: 0, decode: 0 };
-    this.largestIterationMs = { prefill: 0, decode: 0 };
+    this.handOvers = [];
+  }
+}
+
+class Durations {
+  count = 0;
+  largest = 0;
+  /** By whole milliseconds. */
+  private readonly counts = new Map<number, number>();
+
+  add(ms: number): void {
+    this.count += 1;
+    this.largest = Math.max(this.largest, ms);
+    const bucket = Math.floor(ms);
+    this.counts.set(bucket, (this.counts.get(bucket) ?? 0) + 1);
   }
 
-  /** The whole millisecond in which the gap at this part of all gaps lies; 0 without any. */
-  private rank(part: number): number {
-    let left = part * this.tokens;
-    for (const [ms, count] of [...this.gaps].sort(([a], [b]) => a - b)) {
+  /** The whole millisecond in which the one at this part of all lies; 0 without any. */
+  rank(part: number): number {
+    let left = part * this.count;
+    for (const [ms, count] of [...this.counts].sort(([a], [b]) => a - b)) {
       left -= count;
       if (left <= 0) return ms;
     }
     return 0;
+  }
+
+  clear(): void {
+    this.count = 0;
+    this.largest = 0;
+    this.counts.clear();
   }
 }

@@ -1,4 +1,4 @@
-/** A worker's connection to its resident: one request at a time, answered in order. */
+/** A worker's connection to its resident: requests are answered in order, and the next may be sent before. */
 import { connect, type Socket } from "node:net";
 import { onLines } from "./lines.js";
 import {
@@ -7,6 +7,7 @@ import {
   type BeginAnswer,
   type FreeAnswer,
   type IdleAnswer,
+  type InheritedAnswer,
   MAX_RESIDENT_LINE_CHARS,
   type Measure,
   type PostAnswer,
@@ -20,16 +21,18 @@ const ANSWER_MS = 60_000;
 interface Answers {
   attach: AttachAnswer;
   begin: BeginAnswer;
-  inherited: FreeAnswer;
+  inherited: InheritedAnswer;
   take: Batch | IdleAnswer;
   preempt: FreeAnswer;
   post: PostAnswer;
   measure: Measure;
+  passed: { readonly ok: true };
   stop_load: { readonly ok: true };
 }
 
 export class ResidentClient {
-  private waiting: ((line: string) => void) | null = null;
+  /** One for each request under way. */
+  private readonly waiting: ((line: string) => void)[] = [];
 
   private constructor(private readonly socket: Socket) {}
 
@@ -44,7 +47,7 @@ export class ResidentClient {
     onLines(
       socket,
       MAX_RESIDENT_LINE_CHARS,
-      (line) => client.waiting?.(line),
+      (line) => client.waiting.shift()?.(line),
       () => socket.destroy(),
     );
     socket.on("error", () => undefined);
@@ -59,11 +62,10 @@ export class ResidentClient {
         () => reject(new Error(`the resident did not answer ${request.op} within ${ANSWER_MS} ms`)),
         ANSWER_MS,
       );
-      this.waiting = (line) => {
+      this.waiting.push((line) => {
         clearTimeout(timer);
-        this.waiting = null;
         resolve(JSON.parse(line) as Answers[R["op"]] | ResidentRefusal);
-      };
+      });
       this.socket.write(`${JSON.stringify(request)}\n`);
     });
   }

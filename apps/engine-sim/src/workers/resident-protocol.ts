@@ -3,7 +3,7 @@
  * socket, one request at a time on a connection, answered in order. The engine's own affair: no agent speaks it.
  */
 import { z } from "zod";
-import { workerRole } from "@fulcrum/contracts/worker-protocol.js";
+import { type WorkerRole, workerRole } from "@fulcrum/contracts/worker-protocol.js";
 
 /** A full pool's block list is some 200 KB; nothing is longer. */
 export const MAX_RESIDENT_LINE_CHARS = 16 * 1024 * 1024;
@@ -11,6 +11,8 @@ export const MAX_RESIDENT_LINE_CHARS = 16 * 1024 * 1024;
 const count = z.int().min(0);
 const turn = z.int().min(1);
 const blocks = z.array(count);
+/** How long the worker waited for a core since it posted, or since its turn came; null: not known. */
+const coreWaitMs = z.number().min(0).nullable();
 
 export const residentRequest = z.discriminatedUnion("op", [
   z.object({
@@ -20,11 +22,13 @@ export const residentRequest = z.discriminatedUnion("op", [
     generation: count,
     smPct: z.number().gt(0).max(100),
   }),
-  /** The turn has come. `slot`: the worker's in the block pool. */
-  z.object({ op: z.literal("begin"), turn, slot: count }),
+  /** The turn has come. `slot`: the worker's in the block pool; `sawAtMs`: when it saw that, by the monotonic clock. */
+  z.object({ op: z.literal("begin"), turn, slot: count, sawAtMs: z.number().min(0), coreWaitMs }),
   /** All that the owner in slot `from` held is the worker's now; `blocks` null: as many as `begin` had said. */
   z.object({ op: z.literal("inherited"), turn, from: count, blocks: blocks.nullable() }),
-  z.object({ op: z.literal("take"), turn }),
+  z.object({ op: z.literal("take"), turn, coreWaitMs }),
+  /** It has made the turn `turn`, which is another's. */
+  z.object({ op: z.literal("passed"), turn, coreWaitMs }),
   /** Decode, with a full pool: sequence `id` of the batch gives way. */
   z.object({ op: z.literal("preempt"), turn, batch: count, id: count }),
   z.object({
@@ -71,12 +75,19 @@ export interface BeginAnswer {
   readonly iteration: number;
   readonly tokens: number;
   readonly inherit: readonly Inheritance[];
+  /** To be run once it holds all that is named there; null: nothing to run, or not known what there is. */
+  readonly first: Batch | null;
 }
 
 export interface FreeAnswer {
   readonly ok: true;
   /** Blocks that the worker holds and that nobody needs. */
   readonly free: Blocks;
+}
+
+export interface InheritedAnswer extends FreeAnswer {
+  /** The batch that came with the answer to `begin` must not be run: what its requests hold was another than they thought. */
+  readonly isBatchVoid: boolean;
 }
 
 /** Part of a prompt, from token `from` on. */
@@ -129,6 +140,30 @@ export interface ResidentRefusal {
   readonly message: string;
 }
 
+/** In which a role had something to run and ran nothing; engine time. */
+export interface Pause {
+  readonly ms: number;
+  /** Of it, that the processes in question could have run and waited for a core; null where the system does not say. */
+  readonly coreWaitMs: number | null;
+}
+
+/** A turn that began, by a hand-over or after a holder that died, and its first iteration. Engine time. */
+export interface HandOver {
+  readonly role: WorkerRole;
+  readonly turn: number;
+  /** From the end of the last iteration under the turn before to the first batch; 0 where nothing waited. */
+  readonly pauseMs: number;
+  /** Of it, until the new worker saw its turn. */
+  readonly turnMs: number;
+  /** Of it, that the old worker, the new one (after it saw its turn) or the resident waited for a core. */
+  readonly coreWaitMs: number | null;
+  readonly iterationMs: number;
+  /** Largest, of the tokens that it made: from the token before, the pause included. */
+  readonly gapMs: number;
+  /** The role's longest pause between the turn before this one's beginning and this one's. */
+  readonly longestBefore: Pause;
+}
+
 /** Durations in milliseconds of engine time, since the window began. */
 export interface Measure {
   readonly ok: true;
@@ -140,6 +175,10 @@ export interface Measure {
   /** In which the role had something to run and ran nothing. */
   readonly largestPauseMs: { readonly prefill: number; readonly decode: number };
   readonly largestIterationMs: { readonly prefill: number; readonly decode: number };
+  /** Rounded down. */
+  readonly medianIterationMs: { readonly prefill: number; readonly decode: number };
+  /** The last 1,000. */
+  readonly handOvers: readonly HandOver[];
   /** Since the start. */
   readonly arrived: number;
   readonly finished: number;

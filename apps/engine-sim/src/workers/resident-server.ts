@@ -6,10 +6,13 @@ import type { KvPool } from "@fulcrum/kv-pool/pool.js";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { removeStaleSocket } from "../control-server.js";
+import { monotonicMs } from "./core-wait.js";
 import type { EngineState } from "./engine-state.js";
 import { onLines } from "./lines.js";
 import {
   type AttachAnswer,
+  type Batch,
+  type InheritedAnswer,
   MAX_RESIDENT_LINE_CHARS,
   type Measure,
   residentRequest,
@@ -36,7 +39,7 @@ export interface ResidentServerOptions {
   /** `anew`: a new window begins. */
   readonly measure: (anew: boolean) => Measure;
   readonly stopLoad: () => void;
-  readonly log: Logger;
+  readonly log: Pick<Logger, "info" | "warn">;
 }
 
 interface Connection extends Holder {
@@ -138,7 +141,7 @@ export class ResidentServer {
   }
 
   private answer(connection: Connection, request: WithTurn, send: (answer: object) => void): void {
-    const { state, pool } = this.options;
+    const { state, pool, about } = this.options;
     const { role } = connection;
     const turn = pool.turn(role);
     if (turn !== request.turn) {
@@ -149,20 +152,27 @@ export class ResidentServer {
       case "begin": {
         connection.slot = request.slot;
         this.holders[role] = connection;
-        const inherit = state.begin(role, request.slot);
+        const sawMsAgo = (monotonicMs() - request.sawAtMs) * about.speed;
+        const inherit = state.begin(role, request.slot, { turn, sawMsAgo });
+        // What is left of a dead worker's requests is not known before the new one has looked: none of them runs.
+        const isKnown = inherit.every(({ blocks }) => blocks !== null);
         const { iteration, tokens } = state.progress(role);
-        send({ ok: true, iteration, tokens, inherit });
+        const first = isKnown ? this.offer(connection, request.coreWaitMs) : null;
+        send({ ok: true, iteration, tokens, inherit, first });
         break;
       }
-      case "inherited": {
-        const { from, blocks } = request;
-        if (blocks === null) state.inheritAll(role, from, connection.slot);
-        send({ ok: true, free: blocks === null ? [] : state.inherit(role, from, connection.slot, blocks) });
+      case "inherited":
+        send(this.inherited(connection, request));
         break;
-      }
       case "take":
         this.take(connection, request, send);
         break;
+      case "passed": {
+        const { coreWaitMs } = request;
+        state.pauses.passed(role, turn, coreWaitMs === null ? null : coreWaitMs * about.speed);
+        send({ ok: true });
+        break;
+      }
       case "preempt": {
         const free = state.preempt(request.batch, request.id);
         send(free === null ? noSuchBatch(request.batch) : { ok: true, free });
@@ -179,15 +189,34 @@ export class ResidentServer {
     this.wake();
   }
 
+  private inherited(
+    { role, slot }: Connection,
+    { from, blocks }: Extract<ResidentRequest, { op: "inherited" }>,
+  ): InheritedAnswer {
+    const { state } = this.options;
+    if (blocks === null) {
+      state.inheritAll(role, from, slot);
+      return { ok: true, free: [], isBatchVoid: false };
+    }
+    const isBatchVoid = state.giveUp(role, slot);
+    return { ok: true, free: state.inherit(role, from, slot, blocks), isBatchVoid };
+  }
+
+  private offer({ role, smPct }: Connection, coreWaitMs: number | null): Batch | null {
+    const { state, about } = this.options;
+    const other = this.holders[role === "prefill" ? "decode" : "prefill"]?.smPct ?? 0;
+    if (this.heldUp[role]) return null;
+    return state.offer(role, smPct, other, coreWaitMs === null ? null : coreWaitMs * about.speed);
+  }
+
   private take(
     connection: Connection,
     request: Extract<ResidentRequest, { op: "take" }>,
     send: (answer: object) => void,
   ): void {
     const { state, pool } = this.options;
-    const { role, smPct } = connection;
-    const other = this.holders[role === "prefill" ? "decode" : "prefill"]?.smPct ?? 0;
-    const batch = this.heldUp[role] ? null : state.offer(role, smPct, other);
+    const { role } = connection;
+    const batch = this.offer(connection, request.coreWaitMs);
     if (batch !== null) return send(batch);
     const before = this.parked[role];
     this.parked[role] = null;

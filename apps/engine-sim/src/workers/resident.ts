@@ -10,6 +10,7 @@ import { removeStaleSocket } from "../control-server.js";
 import { listenHttp } from "../http-server.js";
 import { loadProfile, openArrivals } from "../input-files.js";
 import { EngineMetrics } from "../metrics.js";
+import { coreWaitedMs } from "./core-wait.js";
 import { EngineState } from "./engine-state.js";
 import { GapMeter } from "./gap-meter.js";
 import { ResidentMetrics } from "./resident-metrics.js";
@@ -31,7 +32,11 @@ export async function runResident(options: ResidentOptions): Promise<void> {
   const startedAt = performance.now();
   const nowMs = (): number => (performance.now() - startedAt) * options.speed;
   const meter = new GapMeter();
-  const state = new EngineState({ profile, pool, tokens, meter, nowMs });
+  const coreWaitMs = (): number | null => {
+    const waitedMs = coreWaitedMs();
+    return waitedMs === null ? null : waitedMs * options.speed;
+  };
+  const state = new EngineState({ profile, pool, tokens, meter, nowMs, coreWaitMs });
   const load = new Load(requests, nowMs, options.speed, (request) => {
     state.arrive(request);
     server.wake();

@@ -4,13 +4,14 @@ import { OptionError } from "../options.js";
 
 /**
  * Where a worker can be made to fail: while it attaches; ready; armed; with the turn and before it has begun; with
- * blocks taken; with an iteration done that is not posted; with one that is posted; before it passes the turn; after.
+ * the old one's blocks and before it has said so; with blocks taken; with an iteration done that is not posted; with one that is posted; before it passes the turn; after.
  */
 const point = z.enum([
   "attach",
   "ready",
   "armed",
   "turn",
+  "inherited",
   "allocated",
   "computed",
   "posted",

@@ -26,12 +26,18 @@ describe("a worker's environment", () => {
     [{ FULCRUM_WORKER_RANK: "64" }, "FULCRUM_WORKER_RANK must be a whole number 0..63, got 64"],
     [{ FULCRUM_WORKER_PROTOCOL: "2" }, "FULCRUM_WORKER_PROTOCOL must be a whole number 1..1, got 2"],
     [{ FULCRUM_RESIDENT: "" }, "FULCRUM_RESIDENT must be set"],
+    [{ FULCRUM_WORKER_ABANDON_S: "0" }, "FULCRUM_WORKER_ABANDON_S must be 1..86400, got 0"],
     [
       { CUDA_MPS_ACTIVE_THREAD_PERCENTAGE: "0" },
       "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE must be 0.01..100, got 0",
     ],
   ])("refuses %j by name and bound", (change, message) => {
     expect(() => parse(change)).toThrow(message);
+  });
+
+  it("stays 60 s without an agent unless it is told how long", () => {
+    expect(parse({}).abandonMs).toBe(60_000);
+    expect(parse({ FULCRUM_WORKER_ABANDON_S: "2.5" }).abandonMs).toBe(2_500);
   });
 
   it("gives the share that CUDA would: the variable's, or all without one or without a daemon's folder", () => {

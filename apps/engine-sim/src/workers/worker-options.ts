@@ -18,9 +18,14 @@ export interface WorkerOptions {
   readonly cappedPct: number;
   readonly resident: string;
   readonly prepareMs: number;
+  /** So long without an agent it stays, when it does not iterate. */
+  readonly abandonMs: number;
   /** A file of faults to test with; null: none. */
   readonly faults: string | null;
 }
+
+/** As the protocol says, where FULCRUM_WORKER_ABANDON_S is not set. */
+const ABANDON_S = 60;
 
 export const WORKER_HELP = `engine-sim worker: iterates for an engine-sim resident; started by an agent (docs/worker-protocol.md)
 
@@ -63,6 +68,11 @@ export function parseWorkerOptions(args: readonly string[], env: NodeJS.ProcessE
         : numberOf("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", 0.01, 100, false),
     resident: need("FULCRUM_RESIDENT"),
     prepareMs: numberFlag("prepare-ms", flags["prepare-ms"] ?? "2000", 0, 3_600_000),
+    abandonMs:
+      1_000 *
+      (env["FULCRUM_WORKER_ABANDON_S"] === undefined
+        ? ABANDON_S
+        : numberOf("FULCRUM_WORKER_ABANDON_S", 1, 86_400, false)),
     faults: env["ENGINE_SIM_FAULTS"] ?? null,
   };
 }

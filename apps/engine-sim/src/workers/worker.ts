@@ -9,7 +9,7 @@ import {
 import type { PoolOwner } from "@fulcrum/kv-pool/owner.js";
 import { KvPool } from "@fulcrum/kv-pool/pool.js";
 import { loadProfile } from "../input-files.js";
-import { AgentLink } from "./agent-link.js";
+import { AgentLink, type Asked } from "./agent-link.js";
 import { BatchRunner, STALE } from "./batch-runner.js";
 import { warmUp } from "./warm-up.js";
 import { ResidentClient } from "./resident-client.js";
@@ -20,16 +20,14 @@ import { smCountAt, type WorkerOptions } from "./worker-options.js";
 const LOOK_MS = 1;
 const DRAIN = { lookMs: 10, limitMs: 100 };
 const PROGRESS_MS = 1_000;
-const ALONE_MS = 60_000;
 
 interface Engine {
-  readonly resident: ResidentClient;
   readonly pool: KvPool;
   readonly owner: PoolOwner;
   readonly runner: BatchRunner;
 }
 
-type Asked<O extends WorkerRequest["op"]> = Extract<WorkerRequest, { readonly op: O }>;
+type Request<O extends WorkerRequest["op"]> = Extract<WorkerRequest, { readonly op: O }>;
 
 export class Worker {
   private state: WorkerState = "new";
@@ -38,7 +36,7 @@ export class Worker {
   private iteration = 0;
   private smCount: number | null = null;
   private engine: Engine | null = null;
-  private handOver: { readonly ids: number[]; readonly turn: number; readonly at: number | null } | null =
+  private handOver: { readonly asked: Asked[]; readonly turn: number; readonly at: number | null } | null =
     null;
   private leaving = false;
   private hung = false;
@@ -52,8 +50,8 @@ export class Worker {
     this.fault = readFault(options.faults, options.role, options.generation);
     this.link = new AgentLink(options.socket, {
       hello: () => this.hello(),
-      request: (id, request) => {
-        if (!this.hung && !this.leaving) this.take(id, request);
+      request: (asked, request) => {
+        if (!this.hung && !this.leaving) this.take(asked, request);
       },
     });
   }
@@ -73,35 +71,35 @@ export class Worker {
     return { type: "hello", ...as, generation, smPct, state, turn, iteration, smCount };
   }
 
-  private take(id: number, request: WorkerRequest): void {
+  private take(asked: Asked, request: WorkerRequest): void {
     switch (request.op) {
       case "attach":
-        return this.attach(id);
+        return this.attach(asked);
       case "iterate":
-        return this.iterate(id, request);
+        return this.iterate(asked, request);
       case "hand_over":
-        return this.passOn(id, request);
+        return this.passOn(asked, request);
       case "keep":
-        return this.keep(id);
+        return this.keep(asked);
       case "drain":
-        return this.drain(id);
+        return this.drain(asked);
       case "leave":
-        this.leave(id);
+        this.leave(asked);
         return;
       case "status":
-        return this.accept(id, { leases: this.engine?.owner.held ?? 0 });
+        return this.accept(asked, { leases: this.engine?.owner.held ?? 0 });
     }
   }
 
-  private accept(id: number, more: object = {}): void {
+  private accept(asked: Asked, more: object = {}): void {
     const { state, turn, iteration, smCount } = this;
-    this.link.accept(id, { state, turn, iteration, smCount, ...more });
+    this.link.accept(asked, { state, turn, iteration, smCount, ...more });
   }
 
-  private attach(id: number): void {
-    if (this.state !== "new") return this.accept(id);
+  private attach(asked: Asked): void {
+    if (this.state !== "new") return this.accept(asked);
     this.state = "attaching";
-    this.accept(id);
+    this.accept(asked);
     this.run("attach", this.makeReady());
   }
 
@@ -117,13 +115,11 @@ export class Worker {
     const { speed } = answer;
     const pool = KvPool.open(answer.pool);
     await this.reach("attach");
-    const prepared = sleep((this.fault.prepareMs ?? prepareMs) / speed);
-    await warmUp(pool.shape);
-    await prepared;
+    await warmUp(profile, pool.shape, sleep((this.fault.prepareMs ?? prepareMs) / speed));
     const owner = await pool.attach({ role, turn: 0 });
     const reach = (point: FaultPoint): Promise<void> => this.reach(point);
     const runner = new BatchRunner({ role, profile, speed, cappedPct, owner, resident, reach });
-    this.engine = { resident, pool, owner, runner };
+    this.engine = { pool, owner, runner };
     if (this.leaving || this.state !== "attaching") return;
     this.state = "ready";
     this.smCount = this.fault.smCount ?? smCountAt(profile, cappedPct);
@@ -131,20 +127,23 @@ export class Worker {
     await this.reach("ready");
   }
 
-  private iterate(id: number, { turn, take }: Asked<"iterate">): void {
+  private iterate(asked: Asked, { turn, take }: Request<"iterate">): void {
     const { engine, state } = this;
     const { role } = this.options;
     const now = engine?.pool.turn(role) ?? 0;
-    if (state === "iterating" && turn <= now) return this.accept(id);
+    if (state === "iterating" && turn <= now) return this.accept(asked);
     if (engine === null || (state !== "ready" && state !== "armed" && state !== "handed_over"))
-      return this.link.refuse(id, "bad_state", `it is ${state}`);
+      return this.link.refuse(asked, "bad_state", `it is ${state}`);
     const isComing = state === "armed" && turn === now && this.turn === turn;
-    if (turn <= now && !isComing)
-      return this.link.refuse(id, "stale_turn", `the turn is ${now}`, { turn: now });
+    // Of two that make a turn at once the pool lets one: the other has not got it, and stays as it was.
+    const isLate = turn <= now ? !isComing : take === true && !engine.pool.takeTurn(role, turn);
+    if (isLate) {
+      const last = engine.pool.turn(role);
+      return this.link.refuse(asked, "stale_turn", `the turn is ${last}`, { turn: last });
+    }
     this.state = "armed";
     this.turn = Math.max(turn, this.turn ?? 0);
-    if (take === true) engine.pool.takeTurn(role, turn);
-    this.accept(id);
+    this.accept(asked);
     if (this.looping) return;
     this.looping = true;
     const ends = (): void => void (this.looping = false);
@@ -153,31 +152,33 @@ export class Worker {
 
   private async waitForTurn(engine: Engine): Promise<void> {
     await this.reach("armed");
+    engine.runner.mark();
     for (let lookedAt = performance.now(); this.state === "armed" && !this.leaving;) {
       const now = engine.pool.turn(this.options.role);
       if (now === this.turn) return this.iterateUnder(engine, now, lookedAt);
       if (now > (this.turn ?? 0)) return this.fenced(now);
       lookedAt = performance.now();
+      engine.runner.mark();
       await sleep(LOOK_MS);
     }
   }
 
   /** From the moment that its turn came until it ends. @param cameAt when the turn was last seen not to be. */
   private async iterateUnder(engine: Engine, turn: number, cameAt: number): Promise<void> {
-    const { resident, pool, owner, runner } = engine;
+    const { pool, owner, runner } = engine;
     const { role } = this.options;
     owner.arm(turn);
     await this.reach("turn");
-    let tokens = await this.begin(engine, turn);
-    if (tokens === STALE) return this.fenced(pool.turn(role));
-    if (this.state !== "armed") return;
+    const begun = await runner.begin(turn);
+    if (begun === STALE) return this.fenced(pool.turn(role));
+    if (this.state !== "armed" || this.leaving) return;
     this.state = "iterating";
+    this.iteration = begun.progress.iteration;
+    let { tokens } = begun.progress;
     const waitedMs = performance.now() - cameAt;
     this.link.event({ event: "iterating", turn, iteration: this.iteration + 1, waitedMs });
     let toldAt = Number.NEGATIVE_INFINITY;
-    while (!this.leaving) {
-      if (pool.turn(role) !== turn) return this.fenced(pool.turn(role));
-      const batch = await resident.ask({ op: "take", turn });
+    for (let batch = begun.first; ; batch = await runner.take(turn)) {
       if (!batch.ok) return this.fenced(pool.turn(role));
       if (batch.batch === null) this.iteration = batch.iteration;
       else {
@@ -186,35 +187,20 @@ export class Worker {
         ({ iteration: this.iteration, tokens } = ran);
         this.iterationsRun += 1;
       }
+      const { handOver } = this;
+      const isDue = handOver !== null && this.iteration >= (handOver.at ?? 0);
+      if (isDue && (await this.passTurn(engine, turn))) return;
       if (performance.now() - toldAt > PROGRESS_MS) {
         toldAt = performance.now();
         this.link.event({ event: "progress", iteration: this.iteration, tokens });
       }
-      const { handOver } = this;
-      const isDue = handOver !== null && this.iteration >= (handOver.at ?? 0);
-      if (isDue && (await this.passTurn(engine, turn))) return;
+      if (this.leaving) return this.bye();
+      if (pool.turn(role) !== turn) return this.fenced(pool.turn(role));
     }
-    this.bye();
-  }
-
-  /** Takes over what the workers of the role before it hold. @returns the tokens that the role has made. */
-  private async begin({ resident, owner, runner }: Engine, turn: number): Promise<number | typeof STALE> {
-    const begun = await resident.ask({ op: "begin", turn, slot: owner.slot });
-    if (!begun.ok) return STALE;
-    for (const { slot: from, blocks: expected } of begun.inherit) {
-      const blocks = await owner.adoptAll(from);
-      if (!(blocks instanceof Uint32Array)) return STALE;
-      const list = blocks.length === expected ? null : [...blocks];
-      const kept = await resident.ask({ op: "inherited", turn, from, blocks: list });
-      if (!kept.ok) return STALE;
-      runner.free(kept.free);
-    }
-    this.iteration = begun.iteration;
-    return begun.tokens;
   }
 
   /** @returns false when the hand-over was taken back. */
-  private async passTurn({ pool }: Engine, own: number): Promise<boolean> {
+  private async passTurn({ pool, runner }: Engine, own: number): Promise<boolean> {
     await this.reach("hand_over");
     const { handOver } = this;
     if (handOver === null) return false;
@@ -226,7 +212,8 @@ export class Worker {
     this.state = "handed_over";
     this.handOver = null;
     await this.reach("handed_over");
-    for (const id of handOver.ids) this.accept(id);
+    for (const asked of handOver.asked) this.accept(asked);
+    runner.passed(handOver.turn);
     return true;
   }
 
@@ -235,67 +222,67 @@ export class Worker {
     if (this.leaving) return this.bye();
     this.state = "handed_over";
     this.link.event({ event: "fenced", turn, iteration: this.iteration });
-    for (const id of this.handOver?.ids ?? []) this.accept(id);
+    for (const asked of this.handOver?.asked ?? []) this.accept(asked);
     this.handOver = null;
   }
 
-  private passOn(id: number, { turn, at }: Asked<"hand_over">): void {
+  private passOn(asked: Asked, { turn, at }: Request<"hand_over">): void {
     const { state, engine, handOver } = this;
     const now = engine?.pool.turn(this.options.role) ?? 0;
-    if (state === "handed_over" && turn <= now) return this.accept(id);
-    if (handOver !== null && handOver.turn === turn) return void handOver.ids.push(id);
-    if (state !== "iterating") return this.link.refuse(id, "bad_state", `it is ${state}`);
-    if (turn <= now) return this.link.refuse(id, "stale_turn", `the turn is ${now}`, { turn: now });
+    if (state === "handed_over" && turn <= now) return this.accept(asked);
+    if (handOver !== null && handOver.turn === turn) return void handOver.asked.push(asked);
+    if (state !== "iterating") return this.link.refuse(asked, "bad_state", `it is ${state}`);
+    if (turn <= now) return this.link.refuse(asked, "stale_turn", `the turn is ${now}`, { turn: now });
     if (at !== null && at !== undefined && at <= this.iteration)
-      return this.link.refuse(id, "too_late", `iteration ${this.iteration} is past ${at}`);
+      return this.link.refuse(asked, "too_late", `iteration ${this.iteration} is past ${at}`);
     this.state = "handing_over";
     this.turn = turn;
-    this.handOver = { ids: [id], turn, at: at ?? null };
+    this.handOver = { asked: [asked], turn, at: at ?? null };
   }
 
-  private keep(id: number): void {
+  private keep(asked: Asked): void {
     const { state, handOver } = this;
     const now = this.engine?.pool.turn(this.options.role) ?? 0;
     const isComing = state === "armed" && now >= (this.turn ?? 0);
-    if (state === "handed_over" || isComing) return this.link.refuse(id, "too_late", `it is ${state}`);
+    if (state === "handed_over" || isComing) return this.link.refuse(asked, "too_late", `it is ${state}`);
     if (state === "armed") this.state = "ready";
     if (state === "handing_over") this.state = "iterating";
     this.handOver = null;
-    for (const asked of handOver?.ids ?? []) this.link.refuse(asked, "kept", "it goes on");
-    this.accept(id);
+    for (const before of handOver?.asked ?? []) this.link.refuse(before, "kept", "it goes on");
+    this.accept(asked);
   }
 
-  private drain(id: number): void {
+  private drain(asked: Asked): void {
     if (this.state === "iterating" || this.state === "handing_over")
-      return this.link.refuse(id, "bad_state", `it is ${this.state}`);
+      return this.link.refuse(asked, "bad_state", `it is ${this.state}`);
     this.state = "draining";
-    this.run("drain", this.giveBack(id));
+    this.run("drain", this.giveBack(asked));
   }
 
   /**
    * What running requests need is not given back: the successor takes it over as it begins. Where none does, it stays
    * in this worker's name when it leaves.
    */
-  private async giveBack(id: number): Promise<void> {
+  private async giveBack(asked: Asked): Promise<void> {
     const giveUpAt = performance.now() + DRAIN.limitMs;
     const held = (): number => this.engine?.owner.held ?? 0;
     while (held() > 0 && performance.now() < giveUpAt) await sleep(DRAIN.lookMs);
     if (held() > 0)
       return this.link.refuse(
-        id,
+        asked,
         "failed",
         `running requests need its ${held()} blocks; no successor has begun`,
       );
     this.engine?.owner.detach();
-    this.accept(id, { leases: 0 });
+    this.accept(asked, { leases: 0 });
   }
 
   /** At the end of the iteration under way: nothing that was computed is lost. */
-  private leave(id?: number): void {
+  private leave(asked?: Asked): void {
     if (this.leaving) return;
     this.leaving = true;
     this.answerLeave = () => {
-      if (id !== undefined) this.accept(id);
+      if (asked !== undefined) this.accept(asked);
     };
     if (this.state !== "iterating" && this.state !== "handing_over") this.bye();
   }
@@ -312,8 +299,9 @@ export class Worker {
 
   private leaveIfAlone(): void {
     const iterates = this.state === "iterating" || this.state === "handing_over";
-    if (this.link.connected || iterates || this.hung) return;
-    if (performance.now() - this.link.lostAtMs > ALONE_MS) this.leave();
+    const { aloneSinceMs } = this.link;
+    if (aloneSinceMs === null || iterates || this.hung) return;
+    if (performance.now() - aloneSinceMs > this.options.abandonMs) this.leave();
   }
 
   private run(what: string, work: Promise<void>): void {

@@ -1,0 +1,91 @@
+/** Workers that are wrong before they iterate. */
+import { type WrongWorker, wrong } from "./wrong-worker.js";
+
+export const WRONG_STARTS: readonly WrongWorker[] = [
+  wrong("says another share than it was given", "role, smPct };", "role, smPct: 1 };", /says hello/, /smPct/),
+  wrong("names process 1", "pid: process.pid, role", "pid: 1, role", /has the pid/, /process 1 does not/),
+  wrong(
+    "names the process that started it",
+    "pid: process.pid, role",
+    "pid: process.ppid, role",
+    /has the pid/,
+    /does not have FULCRUM_WORKER_ID/,
+  ),
+  wrong(
+    "ends at a line that is no JSON",
+    "// It is no object then.",
+    "process.exit(1);",
+    /no JSON/,
+    /exit code 1/,
+  ),
+  wrong(
+    "passes over what is no object",
+    "if (!Number.isInteger(request?.id)) return refuse(",
+    "if (!Number.isInteger(request?.id)) return void (",
+    /no JSON/,
+    /not within/,
+  ),
+  wrong(
+    "answers a wrong field without the request's id",
+    'else refuse(asked, "bad_request");',
+    'else refuse(OPS.includes(request.op) ? { id: null, socket: from } : asked, "bad_request");',
+    /missing or wrong/,
+    /id null/,
+  ),
+  wrong(
+    "takes an iteration below 0",
+    "|| isWhole(at, 0)",
+    "|| Number.isInteger(at)",
+    /missing or wrong/,
+    /"at":-3.*bad_state/,
+  ),
+  wrong(
+    "takes true for a turn",
+    "const isWhole = (value, least) => Number.isSafeInteger(value) && value >= least;",
+    "const isWhole = (value, least) => Number.isSafeInteger(Number(value)) && value >= least;",
+    /missing or wrong/,
+    /"turn":"1"|"turn":true/,
+  ),
+  wrong(
+    "says ready twice",
+    "tookMs: 20 });",
+    'tookMs: 20 });\n    event({ event: "ready", smCount: me.smCount, tookMs: 20 });',
+    /without doing it again/,
+    /ready 2 times/,
+  ),
+  wrong(
+    "says ready again when attach is repeated",
+    'if (me.state !== "new") return accept(asked);',
+    'if (me.state !== "new") event({ event: "ready", smCount: me.smCount, tookMs: 0 });\n  if (me.state !== "new") return accept(asked);',
+    /without doing it again/,
+    /ready 2 times/,
+  ),
+  wrong(
+    "falls over a deep line",
+    "let request = null;",
+    "let request = null;\n  if (line.length > 20_000) process.exit(1);",
+    /no JSON/,
+    /exit code 1/,
+  ),
+  wrong(
+    "refuses fields that it does not know",
+    "if (isRight(request))",
+    'if (isRight(request) && !("self" in request))',
+    /fields that it does not know/,
+    /refused: bad_request/,
+  ),
+  wrong(
+    "sees no SM at all",
+    "me.smCount = Math",
+    "me.smCount = 0 * Math",
+    /attaches/,
+    /wrong event: smCount/,
+  ),
+  wrong(
+    "sees all SMs of the GPU",
+    "me.smCount = Math.floor((smPct / 100) *",
+    "me.smCount = Math.floor(",
+    /sees the SMs/,
+    /sees 108: no MPS daemon/,
+  ),
+];
