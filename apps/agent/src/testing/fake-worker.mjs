@@ -223,24 +223,26 @@ function passOn(id, turn, at) {
   handOver = { ids: [id], turn, at };
 }
 
+function drain(id) {
+  if (me.state === "iterating" || me.state === "handing_over")
+    return no(id, "bad_state", `it is ${me.state}`);
+  me.state = "draining";
+  ok(id, { leases: 0 });
+}
+
 function take(request, on) {
   const { op, turn, at } = request;
   const id = { id: Number.isSafeInteger(request.id) ? request.id : null, on };
   if (id.id === null) return no(id, "bad_request", "no id");
   isTaken = true;
   const isTurn = Number.isSafeInteger(turn) && turn >= 1;
-  const isTake = request.take === undefined || typeof request.take === "boolean";
-  const isAt = (at ?? null) === null || (Number.isSafeInteger(at) && at >= 0);
+  const isTake = ["undefined", "boolean"].includes(typeof request.take);
+  const isAt = Number.isSafeInteger(at ?? 0) && (at ?? 0) >= 0;
   if (op === "attach") return attach(id);
   if (op === "iterate" && isTurn && isTake) return iterate(id, turn, request.take === true);
   if (op === "hand_over" && isTurn && isAt) return passOn(id, turn, at ?? null);
   if (op === "keep") return keep(id);
-  if (op === "drain") {
-    if (me.state === "iterating" || me.state === "handing_over")
-      return no(id, "bad_state", `it is ${me.state}`);
-    me.state = "draining";
-    return ok(id, { leases: 0 });
-  }
+  if (op === "drain") return drain(id);
   if (op === "leave") {
     ok(id);
     return void socket.end(() => process.exit(0));
