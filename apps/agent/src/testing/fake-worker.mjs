@@ -223,6 +223,8 @@ function passOn(id, turn, at) {
   handOver = { ids: [id], turn, at };
 }
 
+const isCount = (value) => Number.isSafeInteger(value) && value >= 0;
+
 function drain(id) {
   if (me.state === "iterating" || me.state === "handing_over")
     return no(id, "bad_state", `it is ${me.state}`);
@@ -232,12 +234,12 @@ function drain(id) {
 
 function take(request, on) {
   const { op, turn, at } = request;
-  const id = { id: Number.isSafeInteger(request.id) ? request.id : null, on };
-  if (id.id === null) return no(id, "bad_request", "no id");
+  const id = { id: request.id, on };
+  if (!Number.isSafeInteger(request.id)) return no({ id: null, on }, "bad_request", "no id");
   isTaken = true;
-  const isTurn = Number.isSafeInteger(turn) && turn >= 1;
+  const isTurn = isCount(turn) && turn >= 1;
   const isTake = ["undefined", "boolean"].includes(typeof request.take);
-  const isAt = Number.isSafeInteger(at ?? 0) && (at ?? 0) >= 0;
+  const isAt = isCount(at ?? 0);
   if (op === "attach") return attach(id);
   if (op === "iterate" && isTurn && isTake) return iterate(id, turn, request.take === true);
   if (op === "hand_over" && isTurn && isAt) return passOn(id, turn, at ?? null);
