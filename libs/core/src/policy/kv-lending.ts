@@ -128,25 +128,29 @@ function needOf(borrower: KvBorrower, blockTokens: number): Need {
   };
 }
 
-/** Blocks of each instance at multiplier `mu`, ms per token. */
+/** Room for a need that is exceeded once in 1e12: more is not asked for, whatever it costs. */
+const LEAST_TAIL = 1e-12;
+/** What costs less than this part of the dearest costs nothing. */
+const LEAST_COST = 1e-200;
+
+/** Blocks of one instance at multiplier `mu`; `costMsPerToken` and `mu` as shares of the highest cost. */
 function blocksAt(need: Need, mu: number): number {
   const { leastBlocks, mean, deviation, costMsPerToken } = need;
   if (mu >= costMsPerToken) return leastBlocks;
-  return Math.max(leastBlocks, mean + deviation * upperQuantile(mu / costMsPerToken));
+  const tail = Math.max(LEAST_TAIL, mu / costMsPerToken);
+  return Math.max(leastBlocks, mean + deviation * upperQuantile(tail));
 }
-
-/** A multiplier below this share of the highest cost asks for MOST_DEVIATIONS of room everywhere. */
-const LEAST_MU_SHARE = 1e-12;
 
 /** The shares of least expected cost, whole blocks. Depends on needs and device only. */
 function bestBlocks(needs: readonly Need[], totalBlocks: number): number[] {
-  const at = (mu: number) => needs.map((need) => blocksAt(need, mu));
+  const relative = relativeCosts(needs);
+  const at = (mu: number) => relative.map((need) => blocksAt(need, mu));
   const sum = (blocks: readonly number[]) => blocks.reduce((total, n) => total + n, 0);
-  // On a log scale; at `high` everybody has the least, which fits.
-  let high = Math.max(...needs.map((need) => need.costMsPerToken));
-  let low = high * LEAST_MU_SHARE;
+  // On a log scale. At `high` everybody has the least, which fits; at `low` everybody has all the room that is asked for.
+  let high = 1;
+  let low = LEAST_TAIL * Math.min(1, ...relative.map((need) => need.costMsPerToken || 1));
   const roomy = at(low);
-  if (high === 0 || sum(roomy) <= totalBlocks) return spread(roomy, totalBlocks - sum(roomy));
+  if (sum(roomy) <= totalBlocks) return spread(roomy, totalBlocks - sum(roomy));
   for (let i = 0; i < 60; i++) {
     const middle = Math.sqrt(low * high);
     if (sum(at(middle)) > totalBlocks) low = middle;
@@ -158,6 +162,15 @@ function bestBlocks(needs: readonly Need[], totalBlocks: number): number[] {
   const gap = sum(more) - sum(less);
   const part = gap > 0 ? (totalBlocks - sum(less)) / gap : 0;
   return less.map((blocks, i) => wholeBlocks(blocks + part * ((more[i] ?? blocks) - blocks)));
+}
+
+/** Only ratios of costs matter, and products of them must not vanish. */
+function relativeCosts(needs: readonly Need[]): readonly Need[] {
+  const dearest = Math.max(...needs.map((need) => need.costMsPerToken)) || 1;
+  return needs.map((need) => {
+    const share = need.costMsPerToken / dearest;
+    return { ...need, costMsPerToken: share < LEAST_COST ? 0 : share };
+  });
 }
 
 function spread(blocks: readonly number[], left: number): number[] {
