@@ -1,35 +1,36 @@
 import type { AuditEntry } from "@fulcrum/contracts/resources.js";
-import { auditHash, GENESIS } from "@fulcrum/controller/audit/append-audit.js";
-import { expect, test } from "vitest";
+import { createHash } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { verifyChain } from "@fulcrum/contracts/audit-chain.js";
+import { Housekeeping } from "@fulcrum/controller/db/housekeeping.js";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
+import { fulcrum } from "../support/cli.js";
 import { evaluate } from "../support/evaluate.js";
 import { TestAgent } from "../support/test-agent.js";
 import { useControllers } from "../support/use-controllers.js";
 import { poolBody, registrationEntry, SLO, splitAt, staticPool } from "../support/wire.js";
 
-const fixture = useControllers({ replicas: 2 });
+const fixture = useControllers({ replicas: 2, env: { FULCRUM_AUDIT_RETENTION_MONTHS: "3" } });
 
 /** The whole log as anyone can export it, oldest first. */
 async function wholeLog(): Promise<AuditEntry[]> {
   const entries: AuditEntry[] = [];
   for (let cursor: string | null = "", page; cursor !== null; cursor = page.nextCursor) {
     page = await fixture.controller.ask("listAudit", {
-      query: { limit: 500, ...(cursor ? { cursor } : {}) },
+      query: { limit: 500, order: "asc", ...(cursor ? { cursor } : {}) },
     });
     entries.push(...page.items);
   }
-  return entries.reverse();
+  return entries;
 }
 
-/** The first row that does not fit on the one before, by what the export itself says; null when the chain holds. */
-function brokenAt(entries: readonly AuditEntry[]): number | null {
-  let prevHash = GENESIS;
-  for (const [index, entry] of entries.entries()) {
-    if (entry.seq !== index + 1 || entry.prevHash !== prevHash || auditHash(entry) !== entry.hash)
-      return entry.seq;
-    prevHash = entry.hash;
-  }
-  return null;
+const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
+
+async function faultsOf(entries: readonly AuditEntry[]): Promise<readonly string[]> {
+  return (await verifyChain(entries, sha256)).faults.map(({ kind, seq }) => `${kind} ${seq}`);
 }
 
 test("everything that changes anything is recorded, with who did it, before and after, in one chain", async () => {
@@ -66,7 +67,7 @@ test("everything that changes anything is recorded, with who did it, before and 
   await fixture.controller.ask("revokeKey", { params: { id } });
 
   const entries = await wholeLog();
-  expect(brokenAt(entries)).toBeNull();
+  expect(await faultsOf(entries)).toEqual([]);
   const told = entries.map(({ actor, action, subject }) => `${actor}: ${action} ${subject}`);
   expect(told.filter((line) => line.includes("audited"))).toEqual(
     [
@@ -79,6 +80,9 @@ test("everything that changes anything is recorded, with who did it, before and 
       "operator: instance.pin instance/audited-i",
       "operator: instance.unpin instance/audited-i",
       "controller: decision.applied instance/audited-i",
+      ...["preparing", "ready", "switched", "verified"].map(
+        (step) => `agent audited-agent: rank.${step} instance/audited-i`,
+      ),
       "controller: reconfiguration.verified instance/audited-i",
       "operator: instance.delete instance/audited-i",
       "operator: pool.delete pool/audited",
@@ -89,13 +93,6 @@ test("everything that changes anything is recorded, with who did it, before and 
   expect(patched.before).toMatchObject({ model: "llama-3-8b" });
   expect(patched.keyId).not.toBeNull();
   expect(patched.address).toBe("127.0.0.1");
-});
-
-test("a changed, a dropped and a swapped row are each noticed from the export alone", async () => {
-  const entries = await wholeLog();
-  expect(brokenAt(entries.with(3, { ...entries.at(3)!, actor: "nobody" }))).toBe(4);
-  expect(brokenAt(entries.toSpliced(2, 1))).not.toBeNull();
-  expect(brokenAt(entries.with(1, entries.at(2)!).with(2, entries.at(1)!))).not.toBeNull();
 });
 
 test("writers on two replicas at once keep one unbroken chain", async () => {
@@ -110,7 +107,7 @@ test("writers on two replicas at once keep one unbroken chain", async () => {
   );
   const entries = await wholeLog();
   expect(entries.length).toBe(before + writes);
-  expect(brokenAt(entries)).toBeNull();
+  expect(await faultsOf(entries)).toEqual([]);
 });
 
 test("a change that is refused leaves no record", async () => {
@@ -122,4 +119,128 @@ test("a change that is refused leaves no record", async () => {
     headers: { "if-match": '"999"' },
   });
   expect((await wholeLog()).length).toBe(before.length);
+});
+
+describe("fulcrum audit", () => {
+  let folder: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "fulcrum-audit-"));
+  });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  const audit = (...args: readonly string[]) => fulcrum(fixture.controller, "audit", ...args);
+
+  /** As a person with the database's own password can. */
+  async function tamper(...statements: readonly string[]): Promise<void> {
+    await fixture.controller.source.transaction(async (manager) => {
+      await manager.query("SET LOCAL session_replication_role = replica");
+      for (const statement of statements) await manager.query(statement);
+    });
+  }
+
+  test("export gives the rows that verify then holds without the controller, with a checkpoint", async () => {
+    const { stdout } = await audit("export");
+    expect(stdout.trim().split("\n")).toHaveLength((await wholeLog()).length);
+    await writeFile(join(folder, "audit.jsonl"), stdout);
+    await writeFile(join(folder, "checkpoint.json"), (await audit("checkpoint")).stdout);
+    await fixture.controller.ask("createPool", { body: poolBody("after-checkpoint") });
+    const flags = ["--checkpoint", join(folder, "checkpoint.json")];
+    const offline = await audit("verify", "--file", join(folder, "audit.jsonl"), ...flags);
+    expect(offline).toMatchObject({ exitCode: 0 });
+    const live = await audit("verify", ...flags);
+    expect(live).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(live.stdout).toContain("each fits its hash and the row before");
+    expect(live.stdout).toContain("checkpoints found");
+  });
+
+  test.each<[what: string, statements: string[], told: RegExp]>([
+    ["a changed actor", ["UPDATE audit SET actor = 'nobody' WHERE seq = 3"], /changed\s+3\s+row 3 .*nobody/],
+    [
+      "a time moved by a microsecond",
+      ["UPDATE audit SET at = at + interval '1 microsecond' WHERE seq = 2"],
+      /changed\s+2/,
+    ],
+    [
+      "a value within what was set",
+      [
+        "UPDATE audit SET after = replace(after::text, 'llama', 'lama')::json WHERE action = 'pool.create' AND subject = 'pool/audited'",
+      ],
+      /changed\s+\d+\s+row \d+ .*pool.create pool\/audited/,
+    ],
+    [
+      "two rows that changed places",
+      [
+        "UPDATE audit SET seq = 0 WHERE seq = 4",
+        "UPDATE audit SET seq = 4 WHERE seq = 5",
+        "UPDATE audit SET seq = 5 WHERE seq = 0",
+      ],
+      /moved\s+4[^]*moved\s+5/,
+    ],
+    ["a removed row", ["DELETE FROM audit WHERE seq = 3"], /missing\s+3\s+row 3 is gone/],
+    ["a removed beginning", ["DELETE FROM audit WHERE seq < 4"], /beginning\s+1\s+rows 1 to 3 are gone/],
+    [
+      "a row that somebody added",
+      [
+        "INSERT INTO audit SELECT (SELECT max(seq) + 1 FROM audit), month, at, 'nobody', key_id, address, action, subject, before, after, prev_hash, hash FROM audit WHERE seq = 2",
+      ],
+      /changed\s+\d+\s+row \d+ .*nobody/,
+    ],
+  ])("verify names %s, and exits with 1", async (_what, statements, told) => {
+    await tamper("CREATE TABLE kept AS SELECT * FROM audit", ...statements);
+    const found = await audit("verify");
+    await tamper("DELETE FROM audit", "INSERT INTO audit SELECT * FROM kept", "DROP TABLE kept");
+    expect(found).toMatchObject({ exitCode: 1 });
+    expect(found.stdout).toMatch(told);
+    expect((await audit("verify")).exitCode).toBe(0);
+  });
+
+  test.each([
+    [["verify", "--file", "/nowhere/audit.jsonl"], "/nowhere/audit.jsonl"],
+    [["verify", "--checkpoint", "/nowhere/c.json"], "--checkpoint /nowhere/c.json"],
+  ])("%j: says what is wrong", async (args, told) => {
+    const { exitCode, stderr } = await audit(...args);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain(told);
+  });
+
+  test("old months are dropped whole, and the chain still begins where a row of it says", async () => {
+    const months = async () => {
+      const rows = await fixture.controller.source.query<{ name: string }[]>(
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'audit'::regclass ORDER BY 1",
+      );
+      return rows.map(({ name }) => name);
+    };
+    const now = new Date();
+    const first = (ago: number) =>
+      new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - ago, 1)).toISOString().slice(0, 10);
+    const partOf = (ago: number) => `audit_${first(ago).slice(0, 7).replace("-", "")}`;
+    for (const [ago, upTo] of [
+      [5, 10],
+      [4, 20],
+      [3, 30],
+    ] as const) {
+      const bounds = `FROM ('${first(ago)}') TO ('${first(ago - 1)}')`;
+      await tamper(
+        `CREATE TABLE ${partOf(ago)} PARTITION OF audit FOR VALUES ${bounds}`,
+        `UPDATE audit SET month = '${first(ago)}' WHERE seq > ${upTo - 10} AND seq <= ${upTo}`,
+      );
+    }
+    const checkpoint = join(folder, "before-drop.json");
+    await writeFile(checkpoint, (await audit("checkpoint")).stdout);
+    const { length } = await wholeLog();
+    const housekeeping = fixture.controller.app.get(Housekeeping);
+    expect(await housekeeping.run()).toMatchObject({ auditMonths: 2 });
+    expect(await months()).toContain(partOf(3));
+    expect(await months()).not.toContain(partOf(4));
+    const left = await wholeLog();
+    expect(left[0]).toMatchObject({ seq: 21 });
+    expect(left.slice(-2)).toMatchObject([
+      { seq: length + 1, action: "audit.retention", after: { fromSeq: 1, toSeq: 10 } },
+      { seq: length + 2, action: "audit.retention", after: { fromSeq: 11, toSeq: 20 } },
+    ]);
+    expect(await audit("verify", "--checkpoint", checkpoint)).toMatchObject({ exitCode: 0 });
+    expect(await housekeeping.run()).toMatchObject({ auditMonths: 0 });
+    await fixture.controller.ask("createPool", { body: poolBody("after-drop") });
+    expect((await audit("verify")).exitCode).toBe(0);
+  });
 });

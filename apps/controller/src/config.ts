@@ -32,6 +32,8 @@ const environment = z.object({
     .max(24 * 90)
     .default(24),
   FULCRUM_DECISION_RETENTION_DAYS: z.coerce.number().int().min(1).max(3_650).default(90),
+  /** Unset: the audit log is kept for ever. */
+  FULCRUM_AUDIT_RETENTION_MONTHS: z.coerce.number().int().min(1).max(1_200).optional(),
 });
 
 function stepTimeout(defaultMs: number) {
@@ -50,6 +52,8 @@ export interface Config {
   readonly rollout: RolloutConfig;
   readonly windowRetentionHours: number;
   readonly decisionRetentionDays: number;
+  /** Whole months before the present one that are kept; null: all. */
+  readonly auditRetentionMonths: number | null;
 }
 
 /** How long a reconfiguration may stay in each step, and how often it is tried. */
@@ -93,5 +97,6 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     },
     windowRetentionHours: value.FULCRUM_WINDOW_RETENTION_HOURS,
     decisionRetentionDays: value.FULCRUM_DECISION_RETENTION_DAYS,
+    auditRetentionMonths: value.FULCRUM_AUDIT_RETENTION_MONTHS ?? null,
   };
 }

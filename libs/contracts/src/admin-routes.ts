@@ -223,12 +223,21 @@ export const adminRoutes = defineRoutes({
   listAudit: {
     method: "GET",
     path: "/v1/audit",
-    summary: "Search the audit log, newest first",
+    summary: "Search the audit log",
     tag: "audit",
     role: "viewer",
     query: resources.auditQuery,
     status: 200,
     answer: pageOf(resources.auditEntry),
+  },
+  getAuditCheckpoint: {
+    method: "GET",
+    path: "/v1/audit/checkpoint",
+    summary: "The newest row's number and hash, to keep elsewhere",
+    tag: "audit",
+    role: "viewer",
+    status: 200,
+    answer: resources.auditCheckpoint,
   },
   listKeys: {
     method: "GET",

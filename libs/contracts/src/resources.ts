@@ -178,8 +178,14 @@ export const auditEntry = z
   })
   .meta({ id: "AuditEntry" });
 
+/** What to keep elsewhere: whoever has it can show later that nothing up to `seq` was changed, removed or cut off. */
+export const auditCheckpoint = z
+  .strictObject({ seq: z.int().min(0), hash: z.string(), at: timestamp })
+  .meta({ id: "AuditCheckpoint" });
+
 export const auditQuery = z.strictObject({
   ...page,
+  order: z.enum(["desc", "asc"]).default("desc").meta({ description: "Newest first, or oldest first." }),
   action: z.string().max(63).optional(),
   subject: z.string().max(200).optional(),
   actor: z.string().max(200).optional(),
@@ -225,5 +231,6 @@ export type ReconfigurationState = z.infer<typeof reconfigurationState>;
 export type ReconfigurationSummary = z.infer<typeof reconfigurationSummary>;
 export type ReconfigurationResource = z.infer<typeof reconfiguration>;
 export type AuditEntry = z.infer<typeof auditEntry>;
+export type AuditCheckpoint = z.infer<typeof auditCheckpoint>;
 export type ApiKey = z.infer<typeof apiKey>;
 export type CreatedKey = z.infer<typeof createdKey>;

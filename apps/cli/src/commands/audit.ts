@@ -3,6 +3,7 @@ import { Option, type Command } from "commander";
 import { terminalWidth, type Io } from "../io.js";
 import { tableText } from "../text/table.js";
 import { agoOf } from "../text/words.js";
+import { addAuditChain } from "./audit-chain.js";
 import { apiCommand, groupCommand } from "./command.js";
 import { cursorOption, limitOption, listFooter, type ListOptions } from "./list-options.js";
 
@@ -39,6 +40,7 @@ export function addAudit(program: Command, io: Io): void {
       show(raw, () => table(body.items, io) + listFooter(body.nextCursor));
     },
   );
+  addAuditChain(group, io);
 }
 
 function table(entries: readonly AuditEntry[], io: Io): string {

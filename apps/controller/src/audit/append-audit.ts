@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import type { EntityManager } from "typeorm";
 
 /** Who did it: a key's holder, or the controller itself. */
@@ -15,10 +14,9 @@ export interface AuditRecord {
   readonly subject: string;
   readonly before: unknown;
   readonly after: unknown;
+  /** Who did this one; absent: whoever the others are of. */
+  readonly actor?: Actor;
 }
-
-/** The first row's `prev_hash`. */
-export const GENESIS = "0".repeat(64);
 
 /**
  * Appends rows to the chain, in the caller's transaction: a change and its record stand or fall together.
@@ -33,15 +31,15 @@ export async function appendAudit(
   const at = new Date().toISOString();
   const rows = records.map((record) => ({
     ...record,
+    actor: record.actor ?? actor,
     before: JSON.stringify(record.before ?? null),
     after: JSON.stringify(record.after ?? null),
   }));
-  const all = <T>(value: T) => rows.map(() => value);
   await manager.query("SELECT append_audit($1, $2, $3, $4, $5, $6, $7, $8, $9)", [
-    all(at),
-    all(actor.name),
-    all(actor.keyId),
-    all(actor.address),
+    rows.map(() => at),
+    rows.map((row) => row.actor.name),
+    rows.map((row) => row.actor.keyId),
+    rows.map((row) => row.actor.address),
     rows.map((row) => row.action),
     rows.map((row) => row.subject),
     rows.map((row) => row.before),
@@ -49,41 +47,13 @@ export async function appendAudit(
     rows.map((row) => {
       const head = JSON.stringify([
         at,
-        actor.name,
-        actor.keyId,
-        actor.address,
+        row.actor.name,
+        row.actor.keyId,
+        row.actor.address,
         row.action,
         row.subject,
       ]).slice(1, -1);
       return `${head},${row.before},${row.after}`;
     }),
   ]);
-}
-
-/** SHA-256 over the row as one JSON array in a fixed order: anyone can recompute it from an export. */
-export function auditHash(row: {
-  seq: number;
-  at: string;
-  actor: string;
-  keyId: string | null;
-  address: string | null;
-  action: string;
-  subject: string;
-  before: unknown;
-  after: unknown;
-  prevHash: string;
-}): string {
-  const text = JSON.stringify([
-    row.prevHash,
-    row.seq,
-    row.at,
-    row.actor,
-    row.keyId,
-    row.address,
-    row.action,
-    row.subject,
-    row.before,
-    row.after,
-  ]);
-  return createHash("sha256").update(text).digest("hex");
 }

@@ -1,5 +1,6 @@
 import { Module } from "@nestjs/common";
 import { AuditController } from "./audit.controller.js";
+import { AuditRead } from "./audit.read.js";
 
-@Module({ controllers: [AuditController] })
+@Module({ controllers: [AuditController], providers: [AuditRead] })
 export class AuditModule {}

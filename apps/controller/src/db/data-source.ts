@@ -1,9 +1,9 @@
 import { MIGRATIONS } from "@fulcrum/migrations/all.js";
 import { DataSource, type DataSourceOptions } from "typeorm";
 import { ApiKeyRow } from "../access/api-key.row.js";
-import { AuditRow } from "../audit/audit.row.js";
 import { DecisionRow } from "../decisions/decision.row.js";
 import { AgentRow, InstanceRow } from "../fleet/fleet.rows.js";
+import { makeAuditMonths } from "./audit-months.js";
 import { PoolRow, SloVersionRow } from "../pools/pool.rows.js";
 import { ReconfigurationRow, ReconfigurationStepRow } from "../reconfigurations/reconfiguration.rows.js";
 
@@ -17,7 +17,6 @@ export const ENTITIES = [
   DecisionRow,
   ReconfigurationRow,
   ReconfigurationStepRow,
-  AuditRow,
 ];
 
 export function dataSourceOptions(url: string, poolSize: number): DataSourceOptions {
@@ -47,6 +46,8 @@ export async function openDatabase(options: DataSourceOptions): Promise<DataSour
   try {
     await runner.query("SELECT pg_advisory_lock($1)", [MIGRATION_LOCK]);
     await source.runMigrations({ transaction: "each" });
+    // Before the first row: a month that has rows in the default partition cannot be made any more.
+    await makeAuditMonths(source, Date.now());
   } finally {
     await runner.query("SELECT pg_advisory_unlock($1)", [MIGRATION_LOCK]);
     await runner.release();

@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import { DataSource } from "typeorm";
 import { CONFIG, type Config } from "../config.js";
 import { LOGGER } from "../obs/logger.js";
+import { dropAuditMonths, makeAuditMonths } from "./audit-months.js";
 
 const HOUR_MS = 3_600_000;
 /** Partitions are made so far ahead; the default partition takes what falls outside. */
@@ -11,7 +12,7 @@ const HOURS_AHEAD = 3;
 const DELETE_BATCH = 1_000;
 const MAX_BATCHES = 50;
 
-/** Keeps history bounded: makes the coming hours' window partitions, drops old ones, deletes old decisions. */
+/** Keeps history bounded: makes the coming partitions of windows and audit, drops old ones, deletes old decisions. */
 @Injectable()
 export class Housekeeping implements OnApplicationBootstrap {
   constructor(
@@ -24,15 +25,22 @@ export class Housekeeping implements OnApplicationBootstrap {
     await this.makePartitions(Date.now());
   }
 
-  async run(nowMs: number = Date.now()): Promise<{ dropped: number; deleted: number }> {
+  async run(nowMs: number = Date.now()): Promise<{ dropped: number; deleted: number; auditMonths: number }> {
     await this.makePartitions(nowMs);
     const dropped = await this.dropPartitions(nowMs);
     const deleted = await this.deleteDecisions(nowMs);
-    if (dropped + deleted > 0) this.logger.info({ event: "housekeeping", dropped, deleted });
-    return { dropped, deleted };
+    const { auditRetentionMonths } = this.config;
+    const auditMonths =
+      auditRetentionMonths === null ? 0 : await dropAuditMonths(this.source, auditRetentionMonths, nowMs);
+    if (dropped + deleted + auditMonths > 0)
+      this.logger.info({ event: "housekeeping", dropped, deleted, auditMonths });
+    return { dropped, deleted, auditMonths };
   }
 
   private async makePartitions(nowMs: number): Promise<void> {
+    await makeAuditMonths(this.source, nowMs).catch((error: unknown) => {
+      this.logger.warn({ event: "partition_not_made", partition: "audit", err: error });
+    });
     const first = Math.floor(nowMs / HOUR_MS) * HOUR_MS;
     for (let hour = 0; hour <= HOURS_AHEAD; hour += 1) {
       const from = first + hour * HOUR_MS;

@@ -2,9 +2,6 @@ import type { ObjectLiteral, SelectQueryBuilder } from "typeorm";
 import { ProblemError } from "../http/problem-error.js";
 
 export interface PageRequest {
-  /** The property that orders the rows; unique and growing with time. */
-  readonly key: "id" | "seq";
-  readonly kind: "uuid" | "number";
   readonly limit: number;
   readonly cursor?: string | undefined;
 }
@@ -12,32 +9,30 @@ export interface PageRequest {
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /**
- * One page, newest first. The cursor is the key of the last row given, so pages neither repeat nor skip
- * rows while new ones are added.
+ * One page, newest first, of rows whose ids grow with time (UUID v7). The cursor is the id of the last row given, so
+ * pages neither repeat nor skip rows while new ones are added.
  */
-export async function pageBefore<Row extends ObjectLiteral, Item>(
+export async function pageBefore<Row extends ObjectLiteral & { id: string }, Item>(
   builder: SelectQueryBuilder<Row>,
   page: PageRequest,
   toItem: (row: Row) => Item,
 ): Promise<{ items: Item[]; nextCursor: string | null }> {
   if (page.cursor !== undefined) {
-    builder.andWhere(`${builder.alias}.${page.key} < :cursor`, {
-      cursor: parseCursor(page.cursor, page.kind),
-    });
+    builder.andWhere(`${builder.alias}.id < :cursor`, { cursor: parseCursor(page.cursor, "uuid") });
   }
   const rows = await builder
-    .orderBy(`${builder.alias}.${page.key}`, "DESC")
+    .orderBy(`${builder.alias}.id`, "DESC")
     .limit(page.limit + 1)
     .getMany();
   const given = rows.slice(0, page.limit);
   const last = given.at(-1);
   return {
     items: given.map(toItem),
-    nextCursor: rows.length > page.limit && last ? String(last[page.key]) : null,
+    nextCursor: rows.length > page.limit && last ? last.id : null,
   };
 }
 
-function parseCursor(cursor: string, kind: PageRequest["kind"]): string | number {
+export function parseCursor(cursor: string, kind: "uuid" | "number"): string | number {
   const valid = kind === "uuid" ? UUID.test(cursor) : /^\d{1,15}$/.test(cursor);
   if (!valid) {
     const message = "must be the nextCursor of an earlier page";

@@ -51,7 +51,7 @@ export class DecisionsController {
     if (query.reason) builder.andWhere("row.reason = :reason", { reason: query.reason });
     if (query.from) builder.andWhere("row.at >= :from", { from: query.from });
     if (query.to) builder.andWhere("row.at < :to", { to: query.to });
-    return pageBefore(builder, { key: "id", kind: "uuid", limit: query.limit, cursor: query.cursor }, (row) =>
+    return pageBefore(builder, { limit: query.limit, cursor: query.cursor }, (row) =>
       toSummary(row as Named),
     );
   }

@@ -2,7 +2,7 @@ import type { Ack, AckAnswer, AckOutcome, AckRequest } from "@fulcrum/contracts/
 import { Inject, Injectable } from "@nestjs/common";
 import { DataSource, type EntityManager } from "typeorm";
 import { AssignmentService } from "../assignments/assignment.service.js";
-import { appendAudit, CONTROLLER } from "../audit/append-audit.js";
+import { type Actor, appendAudit, type AuditRecord, CONTROLLER } from "../audit/append-audit.js";
 import { CONFIG, type Config } from "../config.js";
 import type { Allocation } from "@fulcrum/core/nouns.js";
 import type { InstanceRow } from "../fleet/fleet.rows.js";
@@ -32,6 +32,7 @@ interface Gathered {
   readonly outcomes: AckOutcome[];
   readonly said: Said[];
   readonly steps: NewStep[];
+  readonly audit: AuditRecord[];
   readonly moved: Map<string, ReconfigurationRow>;
   /** Of groups: by instance, those whose gate has opened. */
   readonly opened: Map<string, InstanceRow>;
@@ -58,12 +59,12 @@ export class AckService {
   ) {}
 
   /** All acknowledgements of a request stand in one transaction; they are taken and answered in the order given. */
-  async acknowledge(request: AckRequest): Promise<AckAnswer> {
+  async acknowledge(request: AckRequest, actor: Actor): Promise<AckAnswer> {
     const { acks } = request;
     const { outcomes, aftermaths } = await this.source.transaction(async (manager) => {
       const now = new Date();
       const states = await loadAckStates(manager, [...new Set(acks.map((ack) => ack.instance))]);
-      const gathered = this.gather(states, request, now);
+      const gathered = this.gather(states, request, actor, now);
       return { outcomes: gathered.outcomes, aftermaths: await this.write(manager, gathered, now) };
     });
     this.queue.watch(aftermaths.flatMap(({ watch }) => watch));
@@ -82,12 +83,14 @@ export class AckService {
   private gather(
     states: ReadonlyMap<string, AckState>,
     { agent, acks, sentAtMs }: AckRequest,
+    actor: Actor,
     now: Date,
   ): Gathered {
     const gathered: Gathered = {
       outcomes: [],
       said: [],
       steps: [],
+      audit: [],
       moved: new Map(),
       opened: new Map(),
       verified: new Map(),
@@ -99,7 +102,9 @@ export class AckService {
       // It may have waited for a controller that was away; both times are of the agent's clock.
       const toldAtMs = now.getTime() - Math.max(0, sentAtMs - ack.atMs);
       const told = { ack, toldAtMs };
-      gathered.outcomes.push(state && rank ? this.take(gathered, state, rank, told, now) : "unknown");
+      const outcome = state && rank ? this.take(gathered, state, rank, told, now) : "unknown";
+      gathered.outcomes.push(outcome);
+      if (outcome === "applied") gathered.audit.push({ ...recordOf(ack), actor });
     }
     return gathered;
   }
@@ -197,7 +202,8 @@ export class AckService {
     const verified = await this.reconfigurations.complete(manager, [...gathered.verified.values()], now);
     const aftermaths: Aftermath[] = [{ ...verified, watch, wake }];
     for (const failed of gathered.failed) aftermaths.push(await this.fail(manager, failed));
-    await appendAudit(manager, CONTROLLER, ...aftermaths.flatMap(({ audit }) => audit));
+    const audit = aftermaths.flatMap((aftermath) => aftermath.audit);
+    await appendAudit(manager, CONTROLLER, ...gathered.audit, ...audit);
     return aftermaths;
   }
 
@@ -223,6 +229,11 @@ function judged(ack: Ack, asked: Allocation, granularityPct: number): Ack {
   const fault = ack.step === "verified" ? deliveredFault(asked, ack.delivered, granularityPct) : null;
   if (fault === null) return ack;
   return { ...ack, step: "failed", failure: { code: "delivered_differs", message: fault, retryable: true } };
+}
+
+function recordOf({ instance, rank, generation, attempt, step, delivered, failure }: Ack): AuditRecord {
+  const after = { rank, generation, attempt, delivered, failure };
+  return { action: `rank.${step}`, subject: `instance/${instance}`, before: null, after };
 }
 
 function failureOf(ack: Ack): string | null {

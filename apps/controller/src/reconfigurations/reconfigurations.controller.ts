@@ -28,7 +28,7 @@ export class ReconfigurationsController {
     @FromCaller() caller: Caller,
   ) {
     assertSpeaksFor(caller, body.agent);
-    return this.acks.acknowledge(body);
+    return this.acks.acknowledge(body, caller.actor);
   }
 
   @Handles(routes.listReconfigurations)
@@ -41,7 +41,7 @@ export class ReconfigurationsController {
     if (query.instance) builder.andWhere("instance.name = :instance", { instance: query.instance });
     if (query.pool) builder.andWhere("pool.name = :pool", { pool: query.pool });
     if (query.state) builder.andWhere("row.state = :state", { state: query.state });
-    return pageBefore(builder, { key: "id", kind: "uuid", limit: query.limit, cursor: query.cursor }, (row) =>
+    return pageBefore(builder, { limit: query.limit, cursor: query.cursor }, (row) =>
       toSummary(row as Named),
     );
   }
