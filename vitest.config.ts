@@ -50,6 +50,19 @@ export default defineConfig({
           maxWorkers: 1,
         },
       },
+      {
+        // The page in a real Chromium on a real controller; skipped where there is no Chromium.
+        ...shared,
+        test: {
+          name: "browser",
+          sequence: { groupOrder: 4 },
+          include: ["test/browser/**/*.test.ts"],
+          globalSetup: ["test/support/postgres-server.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          maxWorkers: 1,
+        },
+      },
     ],
   },
 });

@@ -98,7 +98,7 @@ async function acknowledge(client: Client, agent: FakeAgent, news: readonly Assi
   await client.json("POST", "/agent/v1/acks", { agent: agent.name, sentAtMs: Date.now(), acks });
 }
 
-function spread(samples: number[]): Spread {
+export function spread(samples: number[]): Spread {
   const sorted = samples.sort((a, b) => a - b);
   const at = (share: number) =>
     sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;

@@ -2,7 +2,9 @@
  * `npm run bench`: what the controller can take on this machine, beside a bare Fastify route in the same run.
  * Prints what it measures; judges nothing. `--json FILE` writes the figures, `--seconds N` sets the phases.
  * `npm run bench -- kv-pool` measures the block pool instead; `--long` adds its long stress run. `npm run bench --
- * switching` moves engine-sim's processes under load: `--switches 100`, `--naive-switches 5`, `--prepare-s 10`.
+ * switching` moves engine-sim's processes under load: `--switches 100`, `--naive-switches 5`, `--prepare-s 10`. `npm run
+ * bench -- fleet-stream` reads the fleet's page and listens to its events: `--instances 1000`, `--seconds 20`. `npm run
+ * bench -- dashboard` scrolls that page in a real Chromium.
  */
 import { randomBytes } from "node:crypto";
 import { rm, writeFile } from "node:fs/promises";
@@ -12,8 +14,10 @@ import { loadWorld } from "@fulcrum/cli/evaluate/inputs.js";
 import { measureSpeed, SPEED_RATE_PER_S, SPEED_TARGET } from "@fulcrum/cli/simulator-check/speed.js";
 import { temporaryDataDir } from "@fulcrum/embedded/default-data-dir.js";
 import { startPostgres } from "@fulcrum/embedded/postgres.js";
+import { dashboardBench } from "./dashboard.js";
 import { measureDecide } from "./decide-time.js";
 import { Client, FakeAgent } from "./fleet.js";
+import { fleetStreamBench } from "./fleet-stream.js";
 import { kvPoolBench } from "./kv-pool.js";
 import { measureLatency } from "./latency.js";
 import { type ServerProcess, startServer } from "./server-process.js";
@@ -26,6 +30,14 @@ const ROUNDS = 3;
 
 if (process.argv[2] === "kv-pool") {
   await kvPoolBench(process.argv.slice(3));
+  process.exit(0);
+}
+if (process.argv[2] === "dashboard") {
+  await dashboardBench(process.argv.slice(3));
+  process.exit(0);
+}
+if (process.argv[2] === "fleet-stream") {
+  await fleetStreamBench(process.argv.slice(3));
   process.exit(0);
 }
 if (process.argv[2] === "switching") {

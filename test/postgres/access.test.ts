@@ -55,6 +55,28 @@ test("a viewer's key reaches no route that changes anything, and an agent's none
   expect(operations.length).toBe(table.length);
 });
 
+test("a viewer's key is refused by every write of the document, with a body that would do, and leaves no trace", async () => {
+  const { controller } = fixture;
+  const key = await controller.keyOf("viewer");
+  await controller.call("createPool", { body: poolBody("guarded") });
+  const agent = new TestAgent(controller, "guarded-agent");
+  await agent.register(registrationEntry("guarded-i", "guarded"));
+  const params = { pool: "guarded", instance: "guarded-i", agent: "guarded-agent", id: NOBODY };
+  const body = { reason: "r", ttlMs: 60_000, mode: "enforce", frozen: true, name: "v", role: "admin" };
+  const before = await controller.ask("getAuditCheckpoint");
+  const writes = operations.filter(([name]) => (routes[name] as Route).method !== "GET");
+  expect(writes.length).toBeGreaterThanOrEqual(18);
+  for (const [name] of writes) {
+    const withBody = (routes[name] as Route).body ? { body } : {};
+    const headers = { "if-match": "*" };
+    const reply = await controller.call(name, { params, query: { reason: "r" }, headers, key, ...withBody });
+    expect([name, reply.status, reply.problem?.code]).toEqual([name, 403, "forbidden"]);
+  }
+  const after = await controller.ask("getAuditCheckpoint");
+  expect([after.seq, after.hash]).toEqual([before.seq, before.hash]);
+  expect((await controller.ask("listHolds")).items).toEqual([]);
+});
+
 describe("a key that is no good", () => {
   const unknown = `fk_${"x".repeat(43)}`;
   test.each([

@@ -61,6 +61,10 @@ test("a static target is decided, offered, carried out and verified, and says so
   const audit = await fixture.controller.ask("listAudit", { query: { subject: "instance/path-i" } });
   expect(audit.items.map(({ action }) => action)).toEqual([
     "reconfiguration.verified",
+    "rank.verified",
+    "rank.switched",
+    "rank.ready",
+    "rank.preparing",
     "decision.applied",
     "instance.register",
   ]);

@@ -171,6 +171,10 @@ test("every answer of a session is what the document says, and so is every body 
   const pool = { pool: "doc" };
   const instance = { instance: "doc-i" };
   const any = { "if-match": "*" };
+  const staticRecommend = {
+    mode: "recommend",
+    policy: { name: "static", params: { allocation: splitAt(75) } },
+  };
   await drive("createPool", {
     body: staticPool("doc", splitAt(60), { limits: { minSmPct: 10 }, guards: { dwellMs: 0 } }),
   });
@@ -216,6 +220,13 @@ test("every answer of a session is what the document says, and so is every body 
     await drive(name);
   for (const name of ["getPool", "getSlo", "listSloVersions"] as const) await drive(name, { params: pool });
   for (const name of ["getInstance", "listWindows"] as const) await drive(name, { params: instance });
+  await drive("getEvidence", { params: pool });
+  await drive("clearDegraded", { params: instance, query: { reason: "r" } });
+  await drive("getAuditCheckpoint");
+  await drive("getFleet");
+  await drive("getSeries", { params: instance });
+  await drive("streamEvents", { query: { instance: "doc-i" } });
+  await drive("previewPool", { params: pool, body: { mode: "observe", limits: { minSmPct: 20 } } });
   await drive("getAgent", { params: { agent: "doc-agent" } });
   const decisions = await drive("listDecisions");
   for (const { id } of decisions.body!.items) await drive("getDecision", { params: { id } });
@@ -231,6 +242,33 @@ test("every answer of a session is what the document says, and so is every body 
   await drive("putSlo", { params: pool, body: staticPool("x", splitAt(50)).slo, headers: any });
   await drive("pinInstance", { params: instance, body: { reason: "r" } });
   await drive("unpinInstance", { params: instance });
+  const { body: pause } = await drive("createPause", { body: { ...pool, ttlMs: 60_000, reason: "r" } });
+  await drive("endHold", { params: { id: pause!.id }, query: { reason: "r" } });
+  await drive("createFreezeWindow", {
+    body: { ...pool, cron: "0 3 * * *", timeZone: "UTC", durationMs: 60_000, reason: "r" },
+  });
+  const byHand = { ttlMs: 1_000, reason: "r" };
+  await drive("rollbackInstance", { params: instance, body: { generation: 0, ...byHand } });
+  await drive("overrideInstance", { params: instance, body: { allocation: splitAt(55), ...byHand } });
+  await drive("listHolds");
+  await drive("unpinInstance", { params: instance });
+  await drive("patchPool", {
+    params: pool,
+    body: { ...staticRecommend, approval: { required: 2 } },
+    headers: any,
+  });
+  const { desired } = await controller.ask("getInstance", { params: instance });
+  await agent.carryOut("doc-i", desired.generation);
+  for (const [vote, body] of [
+    ["approveProposal", { comment: "yes" }],
+    ["rejectProposal", { reason: "no" }],
+  ] as const) {
+    await evaluate(controller, "doc-i", Date.now() + 86_400_000);
+    const proposals = await drive("listProposals");
+    const { id } = proposals.body!.items[0]!;
+    await drive(vote, { params: { id }, body });
+    await drive("getProposal", { params: { id } });
+  }
   const key = await drive("createKey", { body: { name: "k", role: "agent", agent: "doc-agent" } });
   await drive("revokeKey", { params: { id: key.body!.id } });
   await drive("getPool", { params: { pool: "nowhere" } });

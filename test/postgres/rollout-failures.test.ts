@@ -132,11 +132,16 @@ test("a failure that will not pass rolls back at once, and the rollback that is 
   expect(settled.lastGood).toEqual({ ...splitAt(60), generation: 3 });
   expect(settled.conditions).not.toContain("Degraded");
   const { items } = await fixture.controller.ask("listAudit", {
-    query: { subject: `instance/${instance}`, limit: 3 },
+    query: { subject: `instance/${instance}`, limit: 8 },
   });
   expect(items.map(({ action }) => action)).toEqual([
     "reconfiguration.verified",
+    "rank.verified",
+    "rank.switched",
+    "rank.ready",
+    "rank.preparing",
     "reconfiguration.rolled_back",
+    "rank.failed",
     "decision.applied",
   ]);
 });

@@ -254,13 +254,16 @@ describe("from the document alone", () => {
   test("everything that can be listed or read is", async () => {
     const lists = client.operations.filter(
       ({ method, path, operation }) =>
-        method === "get" && !operation.parameters.some((p) => p.required) && path.startsWith("/v1/"),
+        method === "get" &&
+        !operation.parameters.some((p) => p.required) &&
+        path.startsWith("/v1/") &&
+        operation.responses["200"]?.content?.["application/json"] !== undefined,
     );
     expect(lists.length).toBeGreaterThanOrEqual(7);
     for (const { operation } of lists) {
       const { status, body } = await client.call(operation.operationId);
       expect([operation.operationId, status]).toEqual([operation.operationId, 200]);
-      expect(Array.isArray(body.items)).toBe(true);
+      if ("items" in body) expect(Array.isArray(body.items)).toBe(true);
     }
     const { body: decisions } = await client.call("listDecisions", { pool: "chat", limit: 1 });
     const { body: decision } = await client.call("getDecision", { id: decisions.items[0].id });

@@ -147,8 +147,17 @@ async function send<N extends RouteName>(
           : JSON.stringify(options.body),
     signal: options.signal ?? null,
   });
-  const text = await response.text();
+  const text = await textOf(response);
   return { status: response.status, headers: response.headers, ...read<N>(name, route, response, text) };
+}
+
+/** The whole body; of a stream without an end what comes first, and then it is let go. */
+async function textOf(response: Response): Promise<string> {
+  if (!response.headers.get("content-type")?.startsWith("text/event-stream")) return response.text();
+  const reader = response.body!.getReader();
+  const { value } = await reader.read();
+  await reader.cancel();
+  return new TextDecoder().decode(value);
 }
 
 /** Holds an answer against the contract. */
@@ -175,5 +184,6 @@ function read<N extends RouteName>(
     if (text !== "") throw new Error(`${name} answered with a body where there is none: ${text}`);
     return { body: null, problem: null };
   }
-  return { body: route.answer.parse(JSON.parse(text)) as Answer<N>, problem: null };
+  const answer: unknown = route.answerType === undefined ? JSON.parse(text) : text;
+  return { body: route.answer.parse(answer) as Answer<N>, problem: null };
 }

@@ -33,6 +33,7 @@ const pool = (name: string, over: object = {}) => ({
   controlIntervalMs: 5_000,
   lookbackMs: 30_000,
   frozen: false,
+  autoRollback: true,
   slo: SLO,
   sloVersion: 1,
   version: 3,

@@ -8,12 +8,16 @@ import { addDecide } from "./commands/decide.js";
 import { addDecisions } from "./commands/decisions.js";
 import { addDemo } from "./commands/demo.js";
 import { addEvaluate } from "./commands/evaluate.js";
+import { addExplain } from "./commands/explain.js";
+import { addHolds, addPause } from "./commands/holds.js";
 import { addInstances } from "./commands/instances.js";
 import { addKeys } from "./commands/keys.js";
 import { addOpenapi } from "./commands/openapi.js";
 import { addPools } from "./commands/pools.js";
 import { addProfile } from "./commands/profile.js";
+import { addProposals } from "./commands/proposals.js";
 import { addReconfigurations } from "./commands/reconfigurations.js";
+import { addReplay } from "./commands/replay.js";
 import { addSimulator } from "./commands/simulator.js";
 import { addSlo } from "./commands/slo.js";
 import { addUp } from "./commands/up.js";
@@ -55,6 +59,11 @@ export function createProgram(io: Io): Command {
   for (const add of [
     ...adders,
     ...offline,
+    addPause,
+    addHolds,
+    addProposals,
+    addExplain,
+    addReplay,
     addAgents,
     addKeys,
     addAudit,

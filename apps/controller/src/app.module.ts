@@ -7,10 +7,15 @@ import { AuditModule } from "./audit/audit.module.js";
 import type { Config } from "./config.js";
 import { DecisionsModule } from "./decisions/decisions.module.js";
 import { FleetModule } from "./fleet/fleet.module.js";
+import { HoldsModule } from "./holds/holds.module.js";
 import { IngestModule } from "./ingest/ingest.module.js";
 import { BaseModule } from "./obs/base.module.js";
 import { HealthController } from "./obs/health.controller.js";
+import { OutcomesModule } from "./outcomes/outcomes.module.js";
+import { LiveModule } from "./live/live.module.js";
+import { PreviewModule } from "./preview/preview.module.js";
 import { PoolsModule } from "./pools/pools.module.js";
+import { ProposalsModule } from "./proposals/proposals.module.js";
 import { ReconfigurationsModule } from "./reconfigurations/reconfigurations.module.js";
 
 /** The house of the controller; the arrows between the capabilities run as a window does. */
@@ -27,8 +32,13 @@ export class AppModule {
         FleetModule,
         AssignmentsModule,
         ReconfigurationsModule,
+        HoldsModule,
+        ProposalsModule,
+        OutcomesModule,
         DecisionsModule,
         IngestModule,
+        LiveModule,
+        PreviewModule,
       ],
       controllers: [HealthController],
     };

@@ -6,6 +6,7 @@ import type { DataSource } from "typeorm";
 import { KeyService } from "./access/key.service.js";
 import { AppModule } from "./app.module.js";
 import type { Config } from "./config.js";
+import { serveDashboard } from "./http/dashboard.js";
 import { serveDocs } from "./http/docs-page.js";
 import { drainOnClose } from "./http/drain.js";
 import { ProblemFilter, sendProblem, toProblem } from "./http/problem-filter.js";
@@ -46,6 +47,7 @@ export async function createApp(
   adapter.getInstance().removeContentTypeParser("text/plain");
   drainOnClose(adapter.getInstance());
   serveDocs(adapter.getInstance());
+  serveDashboard(adapter.getInstance());
   if (config.bootstrapAdminKey) await app.get(KeyService).ensureBootstrapKey(config.bootstrapAdminKey);
   return app;
 }

@@ -1,15 +1,16 @@
 import { z } from "zod";
+import { controlRoutes } from "./control-routes.js";
+import { liveRoutes } from "./live-routes.js";
+import * as outcomes from "./outcomes.js";
 import * as pools from "./pools.js";
-import { name, page, pageOf, sloTarget, uuid } from "./primitives.js";
+import { name, page, pageOf, sloTarget, timestamp } from "./primitives.js";
 import * as resources from "./resources.js";
 import { defineRoutes } from "./route.js";
-
-const byPool = z.strictObject({ pool: name });
-const byInstance = z.strictObject({ instance: name });
-const byAgent = z.strictObject({ agent: name });
-const byId = z.strictObject({ id: uuid });
+import { byAgent, byId, byInstance, byPool } from "./route-params.js";
 
 export const adminRoutes = defineRoutes({
+  ...liveRoutes,
+  ...controlRoutes,
   listPools: {
     method: "GET",
     path: "/v1/pools",
@@ -99,6 +100,17 @@ export const adminRoutes = defineRoutes({
     status: 200,
     answer: z.strictObject({ items: z.array(pools.sloVersion) }),
   },
+  getEvidence: {
+    method: "GET",
+    path: "/v1/pools/:pool/evidence",
+    summary: "How the decisions of a pool turned out, by mode",
+    tag: "pools",
+    role: "viewer",
+    params: byPool,
+    query: outcomes.evidenceQuery,
+    status: 200,
+    answer: outcomes.evidence,
+  },
   listInstances: {
     method: "GET",
     path: "/v1/instances",
@@ -136,30 +148,13 @@ export const adminRoutes = defineRoutes({
     tag: "instances",
     role: "viewer",
     params: byInstance,
-    query: z.strictObject({ limit: page.limit }),
+    query: z.strictObject({
+      ...page,
+      from: timestamp.optional().meta({ description: "Received at or after." }),
+      to: timestamp.optional().meta({ description: "Received before." }),
+    }),
     status: 200,
-    answer: z.strictObject({ items: z.array(resources.storedWindow) }),
-  },
-  pinInstance: {
-    method: "PUT",
-    path: "/v1/instances/:instance/pin",
-    summary: "Hold an instance at its allocation",
-    tag: "instances",
-    role: "operator",
-    params: byInstance,
-    body: resources.pinInput,
-    status: 200,
-    answer: resources.instance,
-  },
-  unpinInstance: {
-    method: "DELETE",
-    path: "/v1/instances/:instance/pin",
-    summary: "Let the policy move the instance again",
-    tag: "instances",
-    role: "operator",
-    params: byInstance,
-    status: 200,
-    answer: resources.instance,
+    answer: pageOf(resources.storedWindow),
   },
   listAgents: {
     method: "GET",

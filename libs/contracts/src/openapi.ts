@@ -80,7 +80,7 @@ function operation(name: string, route: Route): Json {
       ? {
           description: "OK",
           ...headers,
-          content: { "application/json": { schema: inline(route.answer, "output") } },
+          content: { [route.answerType ?? "application/json"]: { schema: inline(route.answer, "output") } },
         }
       : { description: "Done" },
     default: {

@@ -12,6 +12,7 @@ import type {
 import type { PolicyName } from "@fulcrum/core/nouns.js";
 import { SEARCH_PARTS } from "@fulcrum/core/decision.js";
 import { z } from "zod";
+import { approval } from "./proposals.js";
 import { allocation, limits, name, sloTarget, timestamp, uuid } from "./primitives.js";
 
 export const mode = z.enum(["observe", "recommend", "enforce"]).meta({
@@ -151,6 +152,10 @@ const settings = {
     .max(600_000)
     .meta({ description: "How far back windows are folded into one signal." }),
   frozen: z.boolean().meta({ description: "A change freeze: decide nothing that moves." }),
+  autoRollback: z.boolean().meta({
+    description: "Mode enforce: take a change back that made it worse; after three in a row hold still.",
+  }),
+  approval: approval.partial().meta({ description: "Mode recommend: how many must approve, and by when." }),
 };
 
 export const poolInput = z
@@ -165,6 +170,8 @@ export const poolInput = z
     controlIntervalMs: settings.controlIntervalMs.default(5_000),
     lookbackMs: settings.lookbackMs.default(30_000),
     frozen: settings.frozen.default(false),
+    autoRollback: settings.autoRollback.default(true),
+    approval: settings.approval.default({}),
   })
   .meta({ id: "PoolInput" });
 
@@ -179,6 +186,8 @@ export const poolPatch = z
     controlIntervalMs: settings.controlIntervalMs.optional(),
     lookbackMs: settings.lookbackMs.optional(),
     frozen: settings.frozen.optional(),
+    autoRollback: settings.autoRollback.optional(),
+    approval: settings.approval.optional(),
   })
   .meta({ id: "PoolPatch" });
 
@@ -204,6 +213,8 @@ export const pool = z
     controlIntervalMs: z.int(),
     lookbackMs: z.int(),
     frozen: z.boolean(),
+    autoRollback: z.boolean(),
+    approval,
     slo: sloTarget,
     sloVersion: z.int(),
     version: z.int().meta({ description: "Grows with every change; its ETag." }),

@@ -1,6 +1,7 @@
 /** Read models of the admin API: instances, agents, decisions, reconfigurations, audit, keys. */
 import { z } from "zod";
 import { capabilities, rankStep } from "./agent-api.js";
+import { trial } from "./outcomes.js";
 import { mode } from "./pools.js";
 import { allocation, generatedAllocation, generation, name, page, timestamp, uuid } from "./primitives.js";
 import { window } from "./windows.js";
@@ -44,19 +45,6 @@ export const instance = z
   })
   .meta({ id: "Instance" });
 
-export const pinInput = z
-  .strictObject({
-    ttlMs: z
-      .int()
-      .min(1_000)
-      .max(30 * 86_400_000)
-      .nullable()
-      .default(null)
-      .meta({ description: "null: until it is taken away." }),
-    reason: z.string().min(1).max(500),
-  })
-  .meta({ id: "PinInput" });
-
 export const storedWindow = z.strictObject({ receivedAt: timestamp, window }).meta({ id: "StoredWindow" });
 
 export const agent = z
@@ -85,7 +73,7 @@ export const decisionSummary = z
     mode,
     outcome: z.enum(["applied", "recorded", "lost_race"]).meta({
       description:
-        "applied: it is the new allocation; recorded: a hold, or a pool that does not enforce; lost_race: another controller was first.",
+        "applied: it is the new allocation; recorded: a hold, or a pool that does not enforce; lost_race: another controller was first, or somebody paused at that moment.",
     }),
     basedOnGeneration: generation,
     generation: generation.nullable().meta({ description: "The generation it made; null unless applied." }),
@@ -104,6 +92,7 @@ export const decision = decisionSummary
     guardConfig: z.record(z.string(), z.unknown()),
     decision: z.record(z.string(), z.unknown()),
     reconfiguration: uuid.nullable(),
+    trial: trial.nullable().meta({ description: "How it turned out; null: there was nothing to try." }),
   })
   .meta({ id: "Decision" });
 
@@ -123,9 +112,10 @@ export const reconfigurationSummary = z
     instance: name,
     pool: name,
     decision: uuid.nullable(),
-    kind: z.enum(["decision", "rollback", "adoption"]).meta({
+    kind: z.enum(["decision", "rollback", "adoption", "override", "manual_rollback"]).meta({
       description:
-        "adoption: the controller takes an instance over at the generation that its agent has reached.",
+        "rollback: taken back by the controller; adoption: the controller takes an instance over at the generation " +
+        "that its agent has reached; override, manual_rollback: a person set it, or went back to an earlier one.",
     }),
     state: reconfigurationState,
     generation,
@@ -194,7 +184,7 @@ export const auditQuery = z.strictObject({
 export const role = z.enum(["viewer", "operator", "admin", "agent"]).meta({
   id: "Role",
   description:
-    "viewer reads; operator also changes pools, SLOs and pins; admin also manages keys; agent speaks the agent API only.",
+    "viewer reads; operator also changes pools and SLOs, holds, overrides and approves; admin also manages keys; agent speaks the agent API only.",
 });
 
 export const keyInput = z

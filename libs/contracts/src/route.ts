@@ -14,6 +14,8 @@ export interface Route {
   readonly body?: z.ZodType;
   readonly status: number;
   readonly answer: z.ZodType | null;
+  /** What the answer is sent as; JSON unless told. */
+  readonly answerType?: "text/event-stream";
   /** required: a write without If-Match gets 428. The ETag is the resource's version. */
   readonly ifMatch?: "required" | "optional";
   readonly etag?: boolean;

@@ -24,6 +24,12 @@ const wildHistogram = fc.option(
   { nil: null },
 );
 const wildSplit = fc.record({ prefillSmPct: wild, decodeSmPct: wild });
+const origin = {
+  kind: fc.constantFrom("pause", "pin", "override", "freeze_window"),
+  scope: fc.constantFrom("fleet", "pool", "instance"),
+  actor: fc.string(),
+  reason: fc.string(),
+} as const;
 const wildSnapshot: fc.Arbitrary<Snapshot> = fc.record({
   instance: fc.string(),
   slo: fc.record({
@@ -48,10 +54,19 @@ const wildSnapshot: fc.Arbitrary<Snapshot> = fc.record({
     minKvQuotaPct: wild,
     maxKvQuotaPct: wild,
   }),
-  hold: fc.record({
-    pinned: fc.option(fc.record({ untilAtMs: maybe }), { nil: null }),
-    frozen: fc.boolean(),
-  }),
+  hold: fc.record(
+    {
+      pinned: fc.option(
+        fc.record({ untilAtMs: maybe, by: fc.record(origin) }, { requiredKeys: ["untilAtMs"] }),
+        {
+          nil: null,
+        },
+      ),
+      frozen: fc.boolean(),
+      frozenBy: fc.record({ ...origin, untilAtMs: maybe }),
+    },
+    { requiredKeys: ["pinned", "frozen"] },
+  ),
   signal: fc.record({
     freshness: fc.constantFrom("fresh", "thin", "stale", "missing"),
     windows: wild,

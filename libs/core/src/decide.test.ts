@@ -128,6 +128,41 @@ describe("a pin", () => {
   });
 });
 
+describe("a hold that names its teller says who, for what, until when, and why", () => {
+  const by = { actor: "ops", reason: "maintenance", scope: "fleet" } as const;
+  const pause = { ...by, kind: "pause", untilAtMs: null } as const;
+  const inAMinute = SAMPLE_NOW_MS + 60_000;
+  test.each<[Snapshot["hold"], string]>([
+    [{ pinned: null, frozen: true }, "A change freeze is in force."],
+    [{ pinned: null, frozen: true, frozenBy: pause }, "Paused for the fleet by ops: maintenance."],
+    [
+      { pinned: null, frozen: true, frozenBy: { ...pause, scope: "pool", untilAtMs: inAMinute } },
+      "Paused for the pool by ops, for another 60 s: maintenance.",
+    ],
+    [
+      { pinned: null, frozen: true, frozenBy: { ...pause, kind: "freeze_window", untilAtMs: inAMinute } },
+      "In a freeze window for the fleet by ops, for another 60 s: maintenance.",
+    ],
+    [
+      { pinned: { untilAtMs: null, by: { ...by, kind: "pin" } }, frozen: true, frozenBy: pause },
+      "Pinned by ops, until it is unpinned: maintenance.",
+    ],
+    [
+      {
+        pinned: { untilAtMs: inAMinute, by: { ...by, kind: "override", reason: "Why not?" } },
+        frozen: false,
+      },
+      "Set by hand by ops, for another 60 s: Why not?",
+    ],
+  ])("%j", (hold, message) => {
+    expect(run({ signal: missed, hold }).message).toBe(message);
+  });
+  test("a teller that is none is not believed", () => {
+    const hold = { pinned: null, frozen: true, frozenBy: { kind: "x" } } as unknown as Snapshot["hold"];
+    expect(run({ signal: missed, hold })).toMatchObject({ kind: "hold", reason: "MAD_SIGNAL" });
+  });
+});
+
 test("nothing is learnt while a rollout is open, and nothing is forgotten", () => {
   expect(run({ signal: missed, rolloutGeneration: 2 }).state).toBeNull();
   const before = run({ signal: missed }).state;

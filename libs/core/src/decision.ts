@@ -48,12 +48,21 @@ export interface Move {
   readonly decodeDeltaPct: number;
 }
 
-/** What an operator has put in the way. */
+/** Whose hold it is and why, for the decision's sentence. */
+export interface HoldOrigin {
+  readonly kind: "pause" | "pin" | "override" | "freeze_window";
+  readonly scope: "fleet" | "pool" | "instance";
+  readonly actor: string;
+  readonly reason: string;
+}
+
+/** What an operator has put in the way. `by` and `frozenBy` are absent in snapshots from before holds were kept. */
 export interface OperatorHold {
   /** Held at the current allocation until `untilAtMs` (null: until it is taken away). */
-  readonly pinned: { readonly untilAtMs: number | null } | null;
-  /** A change freeze is in force. */
+  readonly pinned: { readonly untilAtMs: number | null; readonly by?: HoldOrigin } | null;
+  /** A pause, a freeze window or a change freeze is in force. */
   readonly frozen: boolean;
+  readonly frozenBy?: HoldOrigin & { readonly untilAtMs: number | null };
 }
 
 /** Everything that decide() may know about an instance. */
@@ -74,6 +83,8 @@ export interface Snapshot {
   /** For how long a change stops the engine, as the driver expects; 0 or absent: it moves without a stop. */
   readonly downtimeMs?: number;
   readonly hold: OperatorHold;
+  /** Changes in a row made it worse and were taken back: nothing is tried until a person says so. Absent: no. */
+  readonly degraded?: boolean;
   readonly signal: Signal;
   /**
    * The windows since the last evaluation, whatever generation they ran at: what has arrived is true during a
@@ -221,6 +232,7 @@ export type HoldReason =
   | "DWELL"
   | "PINNED"
   | "FROZEN"
+  | "DEGRADED"
   | "FLAP_BUDGET"
   | "NO_ROOM"
   | "WOULD_BREAK_OTHER"

@@ -118,8 +118,8 @@ export function shareOf(text: string): number {
 
 /** Parses a duration with its unit, into milliseconds. */
 export function durationMsOf(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)$/.exec(text.trim());
-  const factor = { ms: 1, s: 1_000, min: 60_000, h: 3_600_000, d: 86_400_000 }[match?.[2] ?? ""];
+  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)$/.exec(text.trim());
+  const factor = { ms: 1, s: 1_000, min: 60_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[match?.[2] ?? ""];
   if (match === null || factor === undefined) {
     throw new InvalidArgumentError("It must be a duration such as 90s, 30min, 2h or 7d.");
   }

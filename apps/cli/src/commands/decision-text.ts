@@ -36,16 +36,17 @@ function factsText(row: DecisionResource, { observed }: Partial<Decision>, nowMs
     ["predicted", pairOfLatencies(row.predicted)],
     ["policy", `${row.policy.name}, version ${row.policy.version}`],
     ["reconfiguration", row.reconfiguration ?? "-"],
+    ["turned out", row.trial === null ? "-" : row.trial.message],
   ]);
 }
 
-function pairOfLatencies(
+export function pairOfLatencies(
   pair: { readonly ttftMs: number | null; readonly tpotMs: number | null } | null,
 ): string {
   return pair === null ? "-" : `TTFT ${latencyWords(pair.ttftMs)}, TPOT ${latencyWords(pair.tpotMs)}`;
 }
 
-function candidatesTable(candidates: Decision["candidates"], width: number | null): string {
+export function candidatesTable(candidates: Decision["candidates"], width: number | null): string {
   return tableText(
     [
       { title: "candidate" },

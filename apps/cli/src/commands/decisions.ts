@@ -122,7 +122,7 @@ function decisionTable(decisions: readonly DecisionSummary[], io: Io): string {
 
 const MOST_SHOWN = 20;
 
-function verifyText({ checked, otherVersions, different }: VerifyReport): string {
+export function verifyText({ checked, otherVersions, different }: VerifyReport): string {
   const lines = [`checked ${checked} decision${checked === 1 ? "" : "s"}: ${different.length} differ`];
   for (const { policy, version, here, decisions } of otherVersions) {
     lines.push(

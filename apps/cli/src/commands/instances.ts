@@ -6,6 +6,8 @@ import { refuseUnknownFilter } from "../api/explain.js";
 import { terminalWidth, type Io } from "../io.js";
 import { pairsText, tableText } from "../text/table.js";
 import { ageWords, agoOf, allocationWords, latencyWords, shareWords, trimmed } from "../text/words.js";
+import { addManualControl } from "./manual-control.js";
+import { addClearDegraded } from "./clear-degraded.js";
 import { apiCommand, durationMsOf, given, groupCommand } from "./command.js";
 import { cursorOption, limitOption, listFooter, poolOption, type ListOptions } from "./list-options.js";
 
@@ -17,6 +19,7 @@ export function addInstances(program: Command, io: Io): void {
     "fulcrum instances list --pool chat-8b",
   );
   addReads(group, io);
+  addClearDegraded(group, io);
   apiCommand<{ reason: string; for?: number }>(
     group,
     io,
@@ -54,6 +57,7 @@ export function addInstances(program: Command, io: Io): void {
       show(raw, () => `unpinned ${body.name}`);
     },
   );
+  addManualControl(group, io);
   apiCommand(
     group,
     io,

@@ -4,7 +4,7 @@ import { DEFAULT_POLICY, POLICY_NAMES } from "@fulcrum/contracts/pools.js";
 import { Option } from "commander";
 import { parse, YAMLParseError } from "yaml";
 import { usageError } from "../failure.js";
-import { numberIn, wholeIn } from "./command.js";
+import { durationMsOf, numberIn, wholeIn } from "./command.js";
 
 export interface PoolOptions {
   readonly file?: string;
@@ -19,6 +19,9 @@ export interface PoolOptions {
   readonly controlIntervalMs?: number;
   readonly lookbackMs?: number;
   readonly freeze?: boolean;
+  readonly autoRollback?: boolean;
+  readonly approvals?: number;
+  readonly approvalExpiry?: number;
 }
 
 type Json = Record<string, unknown>;
@@ -51,8 +54,15 @@ export function poolOptions(): Option[] {
     new Option("--lookback-ms <ms>", "how far back windows are folded into one signal").argParser(
       wholeIn(1_000, 600_000),
     ),
+    new Option("--approvals <n>", "mode recommend: keys that must approve, 1 or 2").argParser(wholeIn(1, 2)),
+    new Option(
+      "--approval-expiry <duration>",
+      "mode recommend: a proposal lapses after this (15min)",
+    ).argParser(durationMsOf),
     new Option("--freeze", "a change freeze: decide nothing that moves"),
     new Option("--no-freeze", "end the change freeze"),
+    new Option("--auto-rollback", "mode enforce: take a change back that made it worse"),
+    new Option("--no-auto-rollback", "leave such a change where it is"),
   ];
 }
 
@@ -67,6 +77,8 @@ export function poolFields(options: PoolOptions): Json {
     controlIntervalMs: options.controlIntervalMs,
     lookbackMs: options.lookbackMs,
     frozen: options.freeze,
+    autoRollback: options.autoRollback,
+    approval: approvalField(options),
   };
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }
@@ -77,7 +89,7 @@ export function poolFields(options: PoolOptions): Json {
  */
 export function mergedFields(file: Json, options: Json): Json {
   const merged: Json = { ...file, ...options };
-  for (const key of ["guards", "limits"]) {
+  for (const key of ["guards", "limits", "approval"]) {
     if (isRecord(file[key]) && isRecord(options[key])) merged[key] = { ...file[key], ...options[key] };
   }
   if (isRecord(file["policy"]) && isRecord(options["policy"]) && options["policy"]["name"] === undefined) {
@@ -123,6 +135,14 @@ function readText(file: string): string {
   } catch (error) {
     throw usageError(`${file} cannot be read: ${(error as Error).message}`);
   }
+}
+
+function approvalField({ approvals, approvalExpiry }: PoolOptions): unknown {
+  if (approvals === undefined && approvalExpiry === undefined) return undefined;
+  return {
+    ...(approvals === undefined ? {} : { required: approvals }),
+    ...(approvalExpiry === undefined ? {} : { expireMs: approvalExpiry }),
+  };
 }
 
 /** Without `name` where only parameters are given: they are for the policy that the pool has. */

@@ -218,6 +218,11 @@ function poolText(pool: Pool, nowMs: number): string {
     ["slo", `${sloWords(pool.slo)} (version ${pool.sloVersion})`],
     ["policy", policy.name === "static" ? policyWords(pool) : `${policy.name} ${values(policy.params)}`],
     ["mode", pool.frozen ? `${pool.mode}, frozen` : pool.mode],
+    [
+      "approval",
+      `${pool.approval.required} key${pool.approval.required === 1 ? "" : "s"} within ${durationWords(pool.approval.expireMs)} (mode recommend)`,
+    ],
+    ["auto rollback", pool.autoRollback ? "on (mode enforce)" : "off"],
     ["guards", values(pool.guards)],
     ["limits", values(pool.limits) || "what the drivers can do"],
     ["control interval", durationWords(pool.controlIntervalMs)],

@@ -38,7 +38,12 @@ export interface OtherVersion {
 /** Runs decide() again on the inputs of every stored decision and compares what it answers with the row. */
 export async function verifyDecisions(
   api: ApiClient,
-  filter: { readonly pool?: string; readonly instance?: string },
+  filter: {
+    readonly pool?: string;
+    readonly instance?: string;
+    readonly from?: string;
+    readonly to?: string;
+  },
 ): Promise<VerifyReport> {
   const different: VerifyReport["different"][number][] = [];
   const others = new Map<string, VerifyReport["otherVersions"][number]>();

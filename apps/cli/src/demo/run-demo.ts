@@ -140,6 +140,7 @@ async function startAll(
   if (Date.now() > startAtMs) {
     io.stderr.write("this machine was slow to start: the engines ran a moment before the agent watched\n");
   }
+  io.stderr.write(`to watch it in a browser: ${pageUrl({ api, adminKey })}\n`);
   const lanes = LANES.flatMap((lane) => {
     const engine = engines.find(({ name }) => name === lane.name);
     return engine === undefined ? [] : [{ lane, engine }];
@@ -238,14 +239,19 @@ function printKept(io: Io, run: Run): void {
   const lines = [
     "",
     "Everything still runs, until Ctrl-C:",
-    `  API        ${run.api.url}`,
-    `  docs       ${run.api.url}/docs`,
+    `  page       ${pageUrl(run)}`,
+    `  API        ${run.api.url}, described at ${run.api.url}/docs`,
     `  key        ${run.adminKey}`,
     `  CLI        FULCRUM_URL=${run.api.url} FULCRUM_KEY=${run.adminKey} npx fulcrum decisions list`,
     `  database   psql '${run.databaseUrl}'`,
     `  logs       ${statePaths(run.folder).logs}`,
   ];
   for (const line of lines) printLine(io, line);
+}
+
+/** Signed in already: the page takes the key out of its address. */
+function pageUrl({ api, adminKey }: Pick<Run, "api" | "adminKey">): string {
+  return `${api.url}/#key=${adminKey}`;
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

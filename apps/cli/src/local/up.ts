@@ -163,6 +163,7 @@ function printSummary(io: Io, url: string, dataDir: string, options: UpOptions):
   const lines = [
     `Fulcrum is up: ${url}`,
     "",
+    `  page               ${url}, sign in with the admin key`,
     `  API and its docs   ${url}/docs`,
     `  admin key          ${paths.adminKey} (fulcrum reads it by itself)`,
     `  data and logs      ${dataDir}`,

@@ -3,8 +3,11 @@ import { DataSource, type DataSourceOptions } from "typeorm";
 import { ApiKeyRow } from "../access/api-key.row.js";
 import { DecisionRow } from "../decisions/decision.row.js";
 import { AgentRow, InstanceRow } from "../fleet/fleet.rows.js";
+import { HoldRow } from "../holds/hold.row.js";
+import { OutcomeRow } from "../outcomes/outcome.row.js";
 import { makeAuditMonths } from "./audit-months.js";
 import { PoolRow, SloVersionRow } from "../pools/pool.rows.js";
+import { ProposalRow, ProposalVoteRow } from "../proposals/proposal.rows.js";
 import { ReconfigurationRow, ReconfigurationStepRow } from "../reconfigurations/reconfiguration.rows.js";
 
 /** Listed by hand: no globs, so that nothing is picked up by accident. */
@@ -17,6 +20,10 @@ export const ENTITIES = [
   DecisionRow,
   ReconfigurationRow,
   ReconfigurationStepRow,
+  HoldRow,
+  ProposalRow,
+  ProposalVoteRow,
+  OutcomeRow,
 ];
 
 export function dataSourceOptions(url: string, poolSize: number): DataSourceOptions {

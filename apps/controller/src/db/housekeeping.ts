@@ -80,7 +80,7 @@ export class Housekeeping implements OnApplicationBootstrap {
   private async deleteDecisions(nowMs: number): Promise<number> {
     const cutoff = new Date(nowMs - this.config.decisionRetentionDays * 24 * HOUR_MS);
     let deleted = 0;
-    for (const table of ["decisions", "reconfigurations"]) {
+    for (const table of ["decisions", "reconfigurations", "proposals", "holds"]) {
       const when = table === "decisions" ? "at" : "ended_at";
       for (let batch = 0; batch < MAX_BATCHES; batch += 1) {
         const [, count] = await this.source.query<[unknown, number]>(

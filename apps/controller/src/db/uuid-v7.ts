@@ -22,3 +22,9 @@ export function uuidV7(nowMs: number = Date.now()): string {
   const count = counter.toString(16).padStart(3, "0");
   return `${time.slice(0, 8)}-${time.slice(8)}-7${count}-${tail.slice(0, 4)}-${tail.slice(4)}`;
 }
+
+/** The least id that can have been made at `ms`: rows made since then lie above it in an index on their id. */
+export function uuidV7Floor(ms: number): string {
+  const time = Math.max(0, Math.floor(ms)).toString(16).padStart(12, "0");
+  return `${time.slice(0, 8)}-${time.slice(8)}-7000-8000-000000000000`;
+}

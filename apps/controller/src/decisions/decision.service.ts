@@ -7,8 +7,10 @@ import { AssignmentService } from "../assignments/assignment.service.js";
 import { appendAudit, CONTROLLER } from "../audit/append-audit.js";
 import { CONFIG, type Config } from "../config.js";
 import { uuidV7 } from "../db/uuid-v7.js";
+import { shareHolds, standingOf } from "../holds/standing.js";
 import { LOGGER } from "../obs/logger.js";
 import { Metrics } from "../obs/metrics.js";
+import { openProposals, saysTheSame, type Wish } from "../proposals/open-proposal.js";
 import { audited, openReconfigurations } from "../reconfigurations/open-reconfiguration.js";
 import { ReconfigurationQueue } from "../reconfigurations/reconfiguration.queue.js";
 import { agentsOf } from "../reconfigurations/reconfiguration.service.js";
@@ -64,9 +66,13 @@ export class DecisionService {
       reporter,
     );
     const evaluated = decided.map((one) => ({ ...one, row: applied.get(one.row.id) ?? one.row }));
+    const proposed = await this.propose(
+      decided.filter(({ context, row }) => row.kind === "move" && context.mode === "recommend"),
+      nowMs,
+    );
     for (const { row, seconds } of evaluated)
       this.metrics.decided(row.kind, row.reason, row.outcome, seconds);
-    await this.remember(evaluated, nowMs);
+    await this.remember(evaluated, proposed, nowMs);
     return evaluated.some(({ row }) => row.outcome === "applied");
   }
 
@@ -120,7 +126,15 @@ export class DecisionService {
   private async commit(manager: EntityManager, moves: readonly Decided[]) {
     // Always in one order, so that two replicas that commit at once cannot wait for each other.
     const ordered = [...moves].sort((a, b) => (a.context.instanceId < b.context.instanceId ? -1 : 1));
-    const changes = ordered.map(({ context, row }) => ({
+    // Whoever has paused since these were decided on has been answered: not one of them is applied.
+    await shareHolds(manager);
+    const held = await standingOf(
+      manager,
+      ordered.map(({ context }) => context.instanceId),
+      Math.max(...ordered.map(({ row }) => row.decidedAtMs)),
+    );
+    const free = ordered.filter(({ context }) => !held.has(context.instanceId));
+    const changes = free.map(({ context, row }) => ({
       poolId: context.poolId,
       instanceId: context.instanceId,
       decisionId: row.id,
@@ -130,7 +144,7 @@ export class DecisionService {
       to: row.allocation,
     }));
     const opened = await openReconfigurations(manager, changes, this.config.rollout.offerTimeoutMs);
-    const won = ordered.filter(({ context }) => opened.has(context.instanceId));
+    const won = free.filter(({ context }) => opened.has(context.instanceId));
     if (won.length === 0) return { opened, agents: [] };
     const generationOf = (context: DecisionContext) => opened.get(context.instanceId)!.generation;
     await insertDecisions(
@@ -156,20 +170,41 @@ export class DecisionService {
     return { opened, agents };
   }
 
+  /** Has moves wait for a person, each stored with its proposal. Answers with their ids. */
+  private async propose(moves: readonly Decided[], nowMs: number): Promise<ReadonlySet<string>> {
+    const news = moves.filter(
+      ({ context, row }) =>
+        !saysTheSame(context.openProposal, { from: context.current, to: row.allocation }, nowMs),
+    );
+    if (news.length === 0) return new Set();
+    return this.source.transaction(async (manager) => {
+      const wishes = news.map(({ context, row }) => wishOf(context, row));
+      const { decisionIds, audit } = await openProposals(manager, wishes, new Date(nowMs));
+      const rows = news.filter(({ row }) => decisionIds.has(row.id)).map(({ row }) => row);
+      if (rows.length > 0) await insertDecisions(manager, rows);
+      await appendAudit(manager, CONTROLLER, ...audit);
+      return decisionIds;
+    });
+  }
+
   private logCommit({ instanceId, outcome, generation, reason, message }: DecisionRow): void {
     const event = outcome === "applied" ? "decision_applied" : "decision_lost_race";
     this.logger.info({ event, instance: instanceId, generation, reason, message });
   }
 
   /** Keeps what each policy learnt, and stores the decisions that say something new or were last stored long ago. */
-  private async remember(evaluated: readonly Decided[], nowMs: number): Promise<void> {
+  private async remember(
+    evaluated: readonly Decided[],
+    proposed: ReadonlySet<string>,
+    nowMs: number,
+  ): Promise<void> {
     if (evaluated.length === 0) return;
     const news = evaluated.filter(({ context, row }) => {
       const repeats =
         context.lastKey === keyOf(row) && (context.lastStoredAtMs ?? 0) > nowMs - REPEAT_STORED_EVERY_MS;
-      return row.outcome === "applied" || !repeats;
+      return isStored(row, proposed) || !repeats;
     });
-    const toInsert = news.filter(({ row }) => row.outcome !== "applied").map(({ row }) => row);
+    const toInsert = news.filter(({ row }) => !isStored(row, proposed)).map(({ row }) => row);
     if (toInsert.length > 0) await insertDecisions(this.source.manager, toInsert);
     const stored = new Set(news);
     await this.source.query(
@@ -189,6 +224,26 @@ export class DecisionService {
       ],
     );
   }
+}
+
+/** Whether the row went in with what came of it. */
+function isStored(row: DecisionRow, proposed: ReadonlySet<string>): boolean {
+  return row.outcome === "applied" || proposed.has(row.id);
+}
+
+function wishOf(context: DecisionContext, row: DecisionRow): Wish {
+  return {
+    decisionId: row.id,
+    poolId: context.poolId,
+    instanceId: context.instanceId,
+    instance: context.instance,
+    from: context.current,
+    to: row.allocation,
+    reason: row.reason,
+    message: row.message,
+    predicted: row.predicted,
+    approval: context.approval,
+  };
 }
 
 /** What makes two decisions say the same. */

@@ -7,6 +7,7 @@ import { pageBefore } from "../db/page.js";
 import { InstanceRow } from "../fleet/fleet.rows.js";
 import { Handles } from "../http/handles.js";
 import { ProblemError } from "../http/problem-error.js";
+import { OutcomeRead } from "../outcomes/outcome.read.js";
 import { PoolRow } from "../pools/pool.rows.js";
 import { ReconfigurationRow } from "../reconfigurations/reconfiguration.rows.js";
 import { DecisionRow } from "./decision.row.js";
@@ -34,7 +35,10 @@ const SUMMARY = [
 
 @Controller()
 export class DecisionsController {
-  constructor(@Inject(DataSource) private readonly source: DataSource) {}
+  constructor(
+    @Inject(DataSource) private readonly source: DataSource,
+    @Inject(OutcomeRead) private readonly outcomes: OutcomeRead,
+  ) {}
 
   @Handles(routes.listDecisions)
   async list(
@@ -77,6 +81,7 @@ export class DecisionsController {
       guardConfig: { ...row.guardConfig },
       decision: { ...row.decision },
       reconfiguration: reconfiguration?.id ?? null,
+      trial: await this.outcomes.ofDecision(row.id),
     };
   }
 }

@@ -1,4 +1,5 @@
 import type { Capabilities } from "@fulcrum/contracts/agent-api.js";
+import type { Approval } from "@fulcrum/contracts/proposals.js";
 import type { GuardConfig, Move, PolicyConfig, PolicyState } from "@fulcrum/core/decision.js";
 import type {
   Allocation,
@@ -9,6 +10,8 @@ import type {
   Window,
 } from "@fulcrum/core/nouns.js";
 import type { DataSource } from "typeorm";
+import { ACTIVE_HOLDS, type ActiveHold } from "../holds/standing.js";
+import { OPEN_PROPOSAL, type OpenProposal } from "../proposals/open-proposal.js";
 import { MAX_WINDOWS } from "./recent-windows.js";
 
 /** What a decision needs to know of one instance, as it stands in the database. */
@@ -28,8 +31,11 @@ export interface DecisionContext {
   readonly sloVersion: number;
   readonly current: GeneratedAllocation;
   readonly changedAtMs: number | null;
-  readonly pinned: boolean;
-  readonly pinnedUntilMs: number | null;
+  /** What operators have put in its way: its own, its pool's and the fleet's. */
+  readonly holds: readonly ActiveHold[];
+  readonly openProposal: OpenProposal | null;
+  readonly approval: Approval;
+  readonly degraded: boolean;
   readonly rolloutGeneration: number | null;
   readonly moves: readonly Move[];
   /** Rollouts that were rolled back since the last one that was verified; null when there was none. */
@@ -59,8 +65,10 @@ interface Row {
   generation: number;
   allocation: Allocation;
   changed_at: Date | null;
-  pinned: boolean;
-  pinned_until: Date | null;
+  holds: ActiveHold[] | null;
+  open_proposal: OpenProposal | null;
+  approval: Approval;
+  degraded: boolean;
   rollout_generation: number | null;
   moves: { atMs: number; generation: number; from: Allocation; to: Allocation }[] | null;
   rollbacks: number;
@@ -82,8 +90,9 @@ const MAX_MOVES = 64;
 const CONTEXTS = `
   SELECT i.id AS instance_id, i.name AS instance, p.id AS pool_id, p.name AS pool, p.mode, p.policy, p.guards,
          p.limits AS pool_limits, i.capabilities,  p.lookback_ms, p.frozen,
-         v.slo, p.slo_version, i.generation, i.allocation, i.changed_at, i.pinned, i.pinned_until,
-         o.generation AS rollout_generation, s.policy_state, s.last_decision_key, s.last_decision_at,
+         v.slo, p.slo_version, i.generation, i.allocation, i.changed_at, p.approval,
+         ${ACTIVE_HOLDS} AS holds, ${OPEN_PROPOSAL} AS open_proposal,
+         i.degraded_cause IS NOT NULL AS degraded, o.generation AS rollout_generation, s.policy_state, s.last_decision_key, s.last_decision_at,
          (SELECT json_agg(json_build_object('atMs', floor(extract(epoch FROM m.created_at) * 1000),
                                             'generation', m.generation,
                                             'from', m.from_allocation, 'to', m.to_allocation) ORDER BY m.generation)
@@ -105,7 +114,8 @@ const CONTEXTS = `
     SELECT count(*)::int AS rollbacks, max(r.ended_at) AS last_rollback_at FROM reconfigurations r
     WHERE r.instance_id = i.id AND r.state = 'rolled_back'
       AND r.generation > coalesce((SELECT max(g.generation) FROM reconfigurations g
-                                   WHERE g.instance_id = i.id AND g.kind = 'decision' AND g.state = 'verified'), -1)) b
+                                   WHERE g.instance_id = i.id AND g.state = 'verified'
+                                     AND g.kind IN ('decision', 'override', 'manual_rollback')), -1)) b
   LEFT JOIN reconfigurations o ON o.instance_id = i.id AND o.ended_at IS NULL
   WHERE i.id = ANY($1::uuid[]) AND i.deleted_at IS NULL
   ORDER BY i.id`;
@@ -138,8 +148,10 @@ function toContext(row: Row): DecisionContext {
     sloVersion: row.slo_version,
     current: { ...row.allocation, generation: row.generation },
     changedAtMs: row.changed_at?.getTime() ?? null,
-    pinned: row.pinned,
-    pinnedUntilMs: row.pinned_until?.getTime() ?? null,
+    holds: row.holds ?? [],
+    openProposal: row.open_proposal,
+    approval: row.approval,
+    degraded: row.degraded,
     rolloutGeneration: row.rollout_generation,
     moves: (row.moves ?? []).map((move) => ({
       atMs: move.atMs,

@@ -2,6 +2,7 @@ import type { Capabilities } from "@fulcrum/contracts/agent-api.js";
 import type { Snapshot } from "@fulcrum/core/decision.js";
 import { seenToMs } from "@fulcrum/core/policy/policy-state.js";
 import { latestSignal, summarise } from "@fulcrum/core/signal/summarise.js";
+import { standingHold } from "../holds/standing.js";
 import { narrowLimits } from "../pools/pool-settings.js";
 import type { DecisionContext } from "./load-contexts.js";
 
@@ -23,7 +24,6 @@ function downtimeOf({ live, prepareMs }: Capabilities): Pick<Snapshot, "downtime
 
 /** Folds the context into what decide() is given, and what the decision's row keeps. */
 export function snapshotOf(context: DecisionContext, nowMs: number): Snapshot {
-  const pinned = context.pinned && (context.pinnedUntilMs === null || context.pinnedUntilMs > nowMs);
   return {
     instance: context.instance,
     slo: context.slo,
@@ -35,7 +35,8 @@ export function snapshotOf(context: DecisionContext, nowMs: number): Snapshot {
     recentMoves: context.moves,
     limits: narrowLimits(context.capabilities.limits, context.poolLimits),
     ...downtimeOf(context.capabilities),
-    hold: { pinned: pinned ? { untilAtMs: context.pinnedUntilMs } : null, frozen: context.frozen },
+    hold: standingHold(context.holds, context.frozen, nowMs),
+    ...(context.degraded ? { degraded: true } : {}),
     signal: summarise(
       context.windows,
       {

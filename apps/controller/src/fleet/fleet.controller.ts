@@ -1,5 +1,5 @@
 import { routes } from "@fulcrum/contracts/routes.js";
-import { Body, Controller, Inject, Param, Query } from "@nestjs/common";
+import { Controller, Inject, Param, Query } from "@nestjs/common";
 import type { z } from "zod";
 import { type Caller, FromCaller } from "../access/caller.js";
 import { Handles } from "../http/handles.js";
@@ -39,28 +39,9 @@ export class FleetController {
   @Handles(routes.listWindows)
   async windows(
     @Param({ schema: routes.listWindows.params }) params: ByInstance,
-    @Query({ schema: routes.listWindows.query }) query: { limit: number },
+    @Query({ schema: routes.listWindows.query }) query: z.infer<typeof routes.listWindows.query>,
   ) {
-    return this.read.windows(params.instance, query.limit);
-  }
-
-  @Handles(routes.pinInstance)
-  async pin(
-    @Param({ schema: routes.pinInstance.params }) params: ByInstance,
-    @Body({ schema: routes.pinInstance.body }) body: z.infer<typeof routes.pinInstance.body>,
-    @FromCaller() caller: Caller,
-  ) {
-    await this.instances.pin(params.instance, body, caller.actor);
-    return this.read.instance(params.instance);
-  }
-
-  @Handles(routes.unpinInstance)
-  async unpin(
-    @Param({ schema: routes.unpinInstance.params }) params: ByInstance,
-    @FromCaller() caller: Caller,
-  ) {
-    await this.instances.unpin(params.instance, caller.actor);
-    return this.read.instance(params.instance);
+    return this.read.windows(params.instance, query);
   }
 
   @Handles(routes.listAgents)

@@ -6,6 +6,6 @@ import { InstanceService } from "./instance.service.js";
 @Module({
   controllers: [FleetController],
   providers: [FleetRead, InstanceService],
-  exports: [],
+  exports: [FleetRead],
 })
 export class FleetModule {}

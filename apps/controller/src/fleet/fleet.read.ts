@@ -1,12 +1,14 @@
 import type { AgentResource, Instance } from "@fulcrum/contracts/resources.js";
-import type { SloTarget } from "@fulcrum/core/nouns.js";
-import { type BucketAdvice, bucketAdvice } from "@fulcrum/core/signal/bucket-advice.js";
+import type { SloTarget, Window } from "@fulcrum/core/nouns.js";
+import { bucketAdvice } from "@fulcrum/core/signal/bucket-advice.js";
 import { Inject, Injectable } from "@nestjs/common";
 import { DataSource } from "typeorm";
+import { ACTIVE_HOLDS, type ActiveHold, standingHold } from "../holds/standing.js";
+import { parseCursor } from "../db/page.js";
 import { ProblemError } from "../http/problem-error.js";
 import { type RecentLatencies, recentHistogram } from "./recent-histogram.js";
 
-interface InstanceView {
+export interface InstanceView {
   id: string;
   name: string;
   pool: string;
@@ -19,15 +21,13 @@ interface InstanceView {
   observed: Instance["observed"];
   observed_at: Date | null;
   last_good: Instance["lastGood"];
-  pinned: boolean;
-  pinned_until: Date | null;
+  holds: ActiveHold[] | null;
+  frozen: boolean;
   degraded: boolean;
   conditions: string[];
   last_end_at: Date | null;
   stale_after_ms: number;
   slo: SloTarget;
-  /** Of the newest windows, newest first; null before the first one. */
-  latencies: RecentLatencies[] | null;
   decision_id: string | null;
   decision_at: Date | null;
   decision_kind: "move" | "hold";
@@ -37,28 +37,48 @@ interface InstanceView {
   created_at: Date;
 }
 
+interface InstanceRead extends InstanceView {
+  /** Of the newest windows, newest first; null before the first one. */
+  latencies: RecentLatencies[] | null;
+}
+
+export interface WindowQuery {
+  readonly limit: number;
+  readonly cursor?: string | undefined;
+  readonly from?: string | undefined;
+  readonly to?: string | undefined;
+}
+
 /** Windows of which a list says how many samples fell into a bucket: ten seconds' worth. */
 const RECENT_WINDOWS = 10;
 
-const INSTANCES = `
+const INSTANCES = instancesSql(
+  "w.latencies",
+  `LEFT JOIN LATERAL (
+    SELECT json_agg(json_build_object('ttft', r.body -> 'ttft', 'tpot', r.body -> 'tpot')) AS latencies
+    FROM (SELECT body FROM windows WHERE instance_id = i.id ORDER BY seq DESC LIMIT ${RECENT_WINDOWS}) r
+  ) w ON true`,
+);
+
+/** Selects what toInstance reads, and `column`, which may come from `join`. */
+export function instancesSql(column: string, join = ""): string {
+  return `
   SELECT i.id, i.name, p.name AS pool, p.mode, i.rank_count, i.capabilities, i.generation, i.allocation,
-         s.observed, s.observed_at, i.last_good, i.pinned, i.pinned_until, i.degraded, s.conditions, s.last_end_at,
-         (p.guards ->> 'staleAfterMs')::float8 AS stale_after_ms, v.slo, w.latencies,
+         s.observed, s.observed_at, i.last_good, p.frozen, ${ACTIVE_HOLDS} AS holds, i.degraded, s.conditions, s.last_end_at,
+         (p.guards ->> 'staleAfterMs')::float8 AS stale_after_ms, v.slo,
          d.id AS decision_id, d.at AS decision_at, d.kind AS decision_kind, d.reason AS decision_reason,
          d.message AS decision_message, o.state AS rollout, i.created_at,
          (SELECT array_agg(DISTINCT a.name) FROM instance_ranks r JOIN agents a ON a.id = r.agent_id
-          WHERE r.instance_id = i.id) AS agents
+          WHERE r.instance_id = i.id) AS agents, ${column}
   FROM instances i
   JOIN pools p ON p.id = i.pool_id
   JOIN slo_versions v ON v.pool_id = p.id AND v.version = p.slo_version
   JOIN instance_signals s ON s.instance_id = i.id
-  LEFT JOIN LATERAL (
-    SELECT json_agg(json_build_object('ttft', r.body -> 'ttft', 'tpot', r.body -> 'tpot')) AS latencies
-    FROM (SELECT body FROM windows WHERE instance_id = i.id ORDER BY seq DESC LIMIT ${RECENT_WINDOWS}) r
-  ) w ON true
+  ${join}
   LEFT JOIN decisions d ON d.id = s.last_decision_id
   LEFT JOIN reconfigurations o ON o.instance_id = i.id AND o.ended_at IS NULL
   WHERE i.deleted_at IS NULL`;
+}
 
 /** Read models of instances and agents for the admin API. */
 @Injectable()
@@ -66,27 +86,36 @@ export class FleetRead {
   constructor(@Inject(DataSource) private readonly source: DataSource) {}
 
   async instances(query: { pool?: string | undefined; limit: number; cursor?: string | undefined }) {
-    const rows = await this.source.query<InstanceView[]>(
+    const rows = await this.source.query<InstanceRead[]>(
       `${INSTANCES} AND ($1::text IS NULL OR p.name = $1) AND ($2::text IS NULL OR i.name > $2) ORDER BY i.name LIMIT $3`,
       [query.pool ?? null, query.cursor ?? null, query.limit + 1],
     );
-    const items = rows.slice(0, query.limit).map((row) => toInstance(row, Date.now()));
+    const items = rows.slice(0, query.limit).map((row) => toInstance(row, seenIn(row.latencies), Date.now()));
     return { items, nextCursor: rows.length > query.limit ? items.at(-1)!.name : null };
   }
 
   async instance(name: string): Promise<Instance> {
-    const [row] = await this.source.query<InstanceView[]>(`${INSTANCES} AND i.name = $1`, [name]);
+    const [row] = await this.source.query<InstanceRead[]>(`${INSTANCES} AND i.name = $1`, [name]);
     if (!row) throw new ProblemError("not_found", `There is no instance ${name}.`);
-    return toInstance(row, Date.now());
+    return toInstance(row, seenIn(row.latencies), Date.now());
   }
 
-  async windows(name: string, limit: number) {
+  /** Newest first; the cursor is the sequence number of the last one given. */
+  async windows(name: string, query: WindowQuery) {
     const { id } = await this.instance(name);
-    const rows = await this.source.query<{ received_at: Date; body: unknown }[]>(
-      "SELECT received_at, body FROM windows WHERE instance_id = $1 ORDER BY seq DESC LIMIT $2",
-      [id, limit],
+    const before = query.cursor === undefined ? null : parseCursor(query.cursor, "number");
+    const rows = await this.source.query<{ received_at: Date; seq: number; body: Window }[]>(
+      `SELECT received_at, seq::float8 AS seq, body FROM windows
+       WHERE instance_id = $1 AND received_at >= coalesce($2::timestamptz, '-infinity')
+         AND received_at < coalesce($3::timestamptz, 'infinity') AND ($4::bigint IS NULL OR seq < $4)
+       ORDER BY seq DESC LIMIT $5`,
+      [id, query.from ?? null, query.to ?? null, before, query.limit + 1],
     );
-    return { items: rows.map((row) => ({ receivedAt: row.received_at.toISOString(), window: row.body })) };
+    const items = rows.slice(0, query.limit);
+    return {
+      items: items.map((row) => ({ receivedAt: row.received_at.toISOString(), window: row.body })),
+      nextCursor: rows.length > query.limit ? String(items.at(-1)!.seq) : null,
+    };
   }
 
   async agents(name?: string): Promise<AgentResource[]> {
@@ -134,23 +163,26 @@ function toAgent(row: AgentView, nowMs: number): AgentResource {
   };
 }
 
-function adviceOf({ slo, latencies, capabilities }: InstanceView): BucketAdvice[] {
+/** Latencies that were seen of late: how many samples fell into a bucket. */
+export type SeenLatencies = Parameters<typeof bucketAdvice>[1];
+
+function seenIn(latencies: readonly RecentLatencies[] | null): SeenLatencies {
   const recent = latencies ?? [];
-  const seen = {
+  return {
     ttft: recentHistogram(recent.map(({ ttft }) => ttft)),
     tpot: recentHistogram(recent.map(({ tpot }) => tpot)),
   };
-  return bucketAdvice(slo, seen, capabilities.engine ?? null);
 }
 
-function toInstance(row: InstanceView, nowMs: number): Instance {
-  const pinned = row.pinned && (row.pinned_until === null || row.pinned_until.getTime() > nowMs);
+export function toInstance(row: InstanceView, seen: SeenLatencies, nowMs: number): Instance {
+  const { pinned, frozen } = standingHold(row.holds ?? [], row.frozen, nowMs);
   const conditions = [...row.conditions];
   if (row.degraded) conditions.push("Degraded");
   if (pinned) conditions.push("Pinned");
+  if (frozen) conditions.push("Paused");
   if (row.last_end_at === null) conditions.push("NoSignal");
   else if (nowMs - row.last_end_at.getTime() > row.stale_after_ms) conditions.push("StaleSignal");
-  const advice = adviceOf(row);
+  const advice = bucketAdvice(row.slo, seen, row.capabilities.engine ?? null);
   conditions.push(...advice.map(({ condition }) => condition));
   return {
     id: row.id,
@@ -164,8 +196,8 @@ function toInstance(row: InstanceView, nowMs: number): Instance {
     observed: row.observed,
     observedAt: row.observed_at?.toISOString() ?? null,
     lastGood: row.last_good,
-    pinned,
-    pinnedUntil: pinned ? (row.pinned_until?.toISOString() ?? null) : null,
+    pinned: pinned !== null,
+    pinnedUntil: pinned && pinned.untilAtMs !== null ? new Date(pinned.untilAtMs).toISOString() : null,
     conditions,
     bucketWarnings: advice.map(({ message }) => message),
     lastWindowAt: row.last_end_at?.toISOString() ?? null,

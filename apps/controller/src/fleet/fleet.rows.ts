@@ -57,13 +57,15 @@ export class InstanceRow {
   /** When the current generation was verified on every rank. */
   @Column("timestamptz", { name: "changed_at", nullable: true })
   changedAt!: Date | null;
-  @Column("boolean")
-  pinned!: boolean;
-  @Column("timestamptz", { name: "pinned_until", nullable: true })
-  pinnedUntil!: Date | null;
-  /** A rollback failed too: a person is needed. */
+  /** A rollback failed too, or changes were taken back in a row: a person is needed. */
   @Column("boolean")
   degraded!: boolean;
+  /** `reverts`: only a person ends it; null: the next rollout that is verified does. */
+  @Column("text", { name: "degraded_cause", nullable: true })
+  degradedCause!: "reverts" | null;
+  /** Reverts before then do not count any more. */
+  @Column("timestamptz", { name: "degraded_cleared_at", nullable: true })
+  degradedClearedAt!: Date | null;
   @Column("timestamptz", { name: "created_at" })
   createdAt!: Date;
   @Column("timestamptz", { name: "deleted_at", nullable: true })

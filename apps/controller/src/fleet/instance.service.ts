@@ -9,34 +9,6 @@ import { InstanceRow } from "./fleet.rows.js";
 export class InstanceService {
   constructor(@Inject(DataSource) private readonly source: DataSource) {}
 
-  async pin(name: string, input: { ttlMs: number | null; reason: string }, actor: Actor): Promise<void> {
-    await this.source.transaction(async (manager) => {
-      const row = await lockByName(manager, name);
-      const pinnedUntil = input.ttlMs === null ? null : new Date(Date.now() + input.ttlMs);
-      await manager.update(InstanceRow, { id: row.id }, { pinned: true, pinnedUntil });
-      await appendAudit(manager, actor, {
-        action: "instance.pin",
-        subject: `instance/${name}`,
-        before: { pinned: row.pinned, pinnedUntil: row.pinnedUntil },
-        after: { pinned: true, pinnedUntil, reason: input.reason },
-      });
-    });
-  }
-
-  async unpin(name: string, actor: Actor): Promise<void> {
-    await this.source.transaction(async (manager) => {
-      const row = await lockByName(manager, name);
-      if (!row.pinned) return;
-      await manager.update(InstanceRow, { id: row.id }, { pinned: false, pinnedUntil: null });
-      await appendAudit(manager, actor, {
-        action: "instance.unpin",
-        subject: `instance/${name}`,
-        before: { pinned: true, pinnedUntil: row.pinnedUntil },
-        after: { pinned: false },
-      });
-    });
-  }
-
   /** Forgets the instance. Its engine keeps its split; its decisions stay. */
   async delete(name: string, actor: Actor): Promise<void> {
     await this.source.transaction(async (manager) => {
@@ -48,6 +20,11 @@ export class InstanceService {
         `UPDATE reconfigurations SET state = 'superseded', ended_at = $2, failure = 'the instance was deleted'
          WHERE instance_id = $1 AND ended_at IS NULL`,
         [row.id, now],
+      );
+      await manager.query(
+        `UPDATE holds SET ended_at = $2, ended_by = $3, end_reason = 'the instance was deleted'
+         WHERE instance_id = $1 AND ended_at IS NULL`,
+        [row.id, now, actor.name],
       );
       await manager.update(InstanceRow, { id: row.id }, { deletedAt: now });
       await appendAudit(manager, actor, {

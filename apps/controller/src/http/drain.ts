@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import type { FastifyInstance } from "fastify";
 
 /**
@@ -6,8 +7,17 @@ import type { FastifyInstance } from "fastify";
  */
 export function drainOnClose(server: FastifyInstance): void {
   let closing = false;
+  // Browsers and Node's fetch open connections ahead of need. One that never asked for anything does not count as
+  // idle and would hold a stop up for a minute.
+  const unused = new Set<Socket>();
+  server.server.on("connection", (socket: Socket) => {
+    unused.add(socket);
+    socket.once("close", () => unused.delete(socket));
+  });
+  server.server.on("request", ({ socket }) => unused.delete(socket));
   server.addHook("preClose", (done) => {
     closing = true;
+    for (const socket of unused) if (socket.bytesRead === 0) socket.destroy();
     done();
   });
   server.addHook("onSend", (_request, reply, payload, done) => {

@@ -184,9 +184,9 @@ async function createInstance(
     gate: null,
     lastGood: { ...entry.running, generation: 0 },
     changedAt: null,
-    pinned: false,
-    pinnedUntil: null,
     degraded: false,
+    degradedCause: null,
+    degradedClearedAt: null,
     createdAt: now,
     deletedAt: null,
   };

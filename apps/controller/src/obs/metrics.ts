@@ -15,6 +15,7 @@ export class Metrics {
   private readonly reportSeconds: Histogram;
   private readonly ended: Counter;
   private readonly endedSeconds: Histogram;
+  private readonly trials: Counter;
 
   constructor() {
     const registers = [this.registry];
@@ -49,6 +50,12 @@ export class Metrics {
       name: "fulcrum_reconfigurations_total",
       help: "Reconfigurations that ended.",
       labelNames: ["state"],
+      registers,
+    });
+    this.trials = new Counter({
+      name: "fulcrum_trials_total",
+      help: "Decisions that were judged by what came after them.",
+      labelNames: ["subject", "verdict"],
       registers,
     });
     this.endedSeconds = new Histogram({
@@ -89,6 +96,10 @@ export class Metrics {
   decided(kind: string, reason: string, outcome: string, seconds: number): void {
     this.decisions.inc({ kind, reason, outcome });
     this.decideSeconds.observe(seconds);
+  }
+
+  judged(subject: string, verdict: string): void {
+    this.trials.inc({ subject, verdict });
   }
 
   reconfigurationEnded(state: string, durationMs: number): void {

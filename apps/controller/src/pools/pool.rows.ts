@@ -1,3 +1,4 @@
+import type { Approval } from "@fulcrum/contracts/proposals.js";
 import type { GuardConfig, PolicyConfig } from "@fulcrum/core/decision.js";
 import type { Limits, Mode, SloTarget } from "@fulcrum/core/nouns.js";
 import { Column, Entity, ForeignKey, Index, PrimaryColumn } from "typeorm";
@@ -25,6 +26,12 @@ export class PoolRow {
   lookbackMs!: number;
   @Column("boolean")
   frozen!: boolean;
+  /** Whether a change that made it worse is taken back; in mode enforce only. */
+  @Column("boolean", { name: "auto_rollback" })
+  autoRollback!: boolean;
+  /** Mode recommend: how many keys must approve, and how long a proposal lives. */
+  @Column("jsonb")
+  approval!: Approval;
   @Column("integer", { name: "slo_version" })
   sloVersion!: number;
   @Column("integer")

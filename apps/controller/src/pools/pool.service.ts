@@ -1,4 +1,5 @@
 import type { Pool, PoolInput, PoolPatch, SloVersion } from "@fulcrum/contracts/pools.js";
+import { DEFAULT_APPROVAL } from "@fulcrum/contracts/proposals.js";
 import { Inject, Injectable } from "@nestjs/common";
 import { DataSource, type EntityManager, IsNull } from "typeorm";
 import { type Actor, appendAudit } from "../audit/append-audit.js";
@@ -34,6 +35,7 @@ export class PoolService {
       id: uuidV7(),
       policy: fullPolicy(input.policy),
       guards: fullGuards(input.guards),
+      approval: { ...DEFAULT_APPROVAL, ...input.approval },
       sloVersion: 1,
       version: 1,
       createdAt: now,
@@ -76,6 +78,7 @@ export class PoolService {
         ...patch,
         policy: patch.policy ? fullPolicy(patch.policy) : row.policy,
         guards: patch.guards ? { ...row.guards, ...patch.guards } : row.guards,
+        approval: { ...row.approval, ...patch.approval },
         version: row.version + 1,
         updatedAt: new Date(),
       };
@@ -100,6 +103,11 @@ export class PoolService {
         `UPDATE reconfigurations SET state = 'superseded', ended_at = $2, failure = 'the pool was deleted'
          WHERE pool_id = $1 AND ended_at IS NULL`,
         [row.id, now],
+      );
+      await manager.query(
+        `UPDATE holds SET ended_at = $2, ended_by = $3, end_reason = 'the pool was deleted'
+         WHERE pool_id = $1 AND ended_at IS NULL`,
+        [row.id, now, actor.name],
       );
       await manager.query("UPDATE instances SET deleted_at = $2 WHERE pool_id = $1 AND deleted_at IS NULL", [
         row.id,
@@ -199,6 +207,8 @@ export class PoolService {
       controlIntervalMs: row.controlIntervalMs,
       lookbackMs: row.lookbackMs,
       frozen: row.frozen,
+      approval: row.approval,
+      autoRollback: row.autoRollback,
       slo,
       sloVersion: row.sloVersion,
       version: row.version,

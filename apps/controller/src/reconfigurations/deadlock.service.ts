@@ -3,10 +3,11 @@ import { DataSource, type EntityManager } from "typeorm";
 import { AssignmentService } from "../assignments/assignment.service.js";
 import { appendAudit, CONTROLLER } from "../audit/append-audit.js";
 import { CONFIG, type Config } from "../config.js";
-import { addSteps, audited, openReconfigurations } from "./open-reconfiguration.js";
+import { isPinned } from "../holds/standing.js";
 import { ReconfigurationQueue } from "./reconfiguration.queue.js";
-import { ReconfigurationRow } from "./reconfiguration.rows.js";
-import { agentsOf, type Aftermath, lockInstance, NOTHING } from "./reconfiguration.service.js";
+import type { ReconfigurationRow } from "./reconfiguration.rows.js";
+import { type Aftermath, lockInstance, NOTHING } from "./reconfiguration.service.js";
+import { changeInForce, takeBackVerified } from "./take-back.js";
 
 /** The condition by which an agent says that requests run and no token comes (apps/agent/src/health). */
 export const NO_PROGRESS = "NoProgress";
@@ -43,42 +44,16 @@ export class DeadlockService {
 
   private async takeBackOne(manager: EntityManager, instanceId: string): Promise<Aftermath> {
     const instance = await lockInstance(manager, instanceId);
-    if (!instance || instance.pinned) return NOTHING;
-    const last = await manager.findOne(ReconfigurationRow, {
-      where: { instanceId },
-      order: { generation: "DESC" },
-    });
-    if (!last || last.generation !== instance.generation || !isToBlame(last)) return NOTHING;
-    const { generation: before, ...to } = last.fromAllocation;
-    const from = { ...last.toAllocation, generation: last.generation };
-    const { poolId, decisionId } = last;
-    const back = { poolId, instanceId, decisionId, kind: "rollback", reason: "ROLLBACK", from, to } as const;
+    if (!instance || (await isPinned(manager, instance.id, Date.now()))) return NOTHING;
+    const change = await changeInForce(manager, instance);
+    if (!change || !isToBlame(change)) return NOTHING;
     const { offerTimeoutMs } = this.config.rollout;
-    const opened = (await openReconfigurations(manager, [back], offerTimeoutMs)).get(instanceId);
-    if (!opened) return NOTHING;
-    // Counted like a rollout that was rolled back: the next one waits, and longer each time.
-    const now = new Date();
-    const ended = { state: "rolled_back", endedAt: now, failure: WHY } as const;
-    await manager.update(ReconfigurationRow, { id: last.id }, ended);
-    await addSteps(manager, [{ of: last, at: now, step: "rolled_back", detail: WHY }]);
-    const after = {
-      ...audited({ ...to, generation: opened.generation }),
-      reconfiguration: last.id,
-      why: WHY,
-    };
-    const action = "reconfiguration.rolled_back";
-    const subject = `instance/${instance.name}`;
-    const record = { action, subject, before: audited(from), after: { ...after, restored: before } };
-    await appendAudit(manager, CONTROLLER, record);
-    return {
-      ...NOTHING,
-      watch: [opened.deadlineAt.getTime()],
-      wake: await agentsOf(manager, instanceId),
-    };
+    const taken = await takeBackVerified(manager, instance, change, WHY, offerTimeoutMs);
+    await appendAudit(manager, CONTROLLER, ...taken.audit);
+    return taken;
   }
 }
 
-function isToBlame({ kind, state, endedAt }: ReconfigurationRow): boolean {
-  if (kind !== "decision" || state !== "verified" || endedAt === null) return false;
-  return Date.now() - endedAt.getTime() <= BLAMED_FOR_MS;
+function isToBlame({ endedAt }: ReconfigurationRow): boolean {
+  return endedAt !== null && Date.now() - endedAt.getTime() <= BLAMED_FOR_MS;
 }

@@ -50,6 +50,8 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
   private readonly queuedSlots = new Set<number>();
   private sweeping: { readonly timer: NodeJS.Timeout; running: Promise<void> | null } | null = null;
 
+  private readonly sweepers: (() => Promise<void>)[] = [];
+
   constructor(
     @Inject(CONFIG) private readonly config: Config,
     @Inject(ReconfigurationService) private readonly reconfigurations: ReconfigurationService,
@@ -96,6 +98,11 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
     for (const connection of this.connections) connection.disconnect();
   }
 
+  /** Has `work` done with every sweep, after the rollouts. One that fails is logged and comes again with the next. */
+  onSweep(work: () => Promise<void>): void {
+    this.sweepers.push(work);
+  }
+
   /**
    * Has the rollouts that are due looked at when these deadlines pass. Does not wait and does not fail: a look
    * that could not be queued is made by the sweep.
@@ -129,6 +136,9 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
 
   private async sweep(queue: JobQueue): Promise<void> {
     await this.lookAtDue();
+    for (const work of this.sweepers) {
+      await work().catch((error: unknown) => this.logger.warn({ event: "sweep_failed", err: error }));
+    }
     if (!(await queue.getJobScheduler("housekeeping"))) await this.scheduleHousekeeping(queue);
   }
 

@@ -20,7 +20,7 @@ export class ReconfigurationRow {
   @Column("uuid", { name: "decision_id", nullable: true })
   decisionId!: string | null;
   @Column("text")
-  kind!: "decision" | "rollback" | "adoption";
+  kind!: "decision" | "rollback" | "adoption" | "override" | "manual_rollback";
   @Column("text")
   state!: ReconfigurationState;
   @Column("integer")

@@ -90,7 +90,9 @@ export class ReconfigurationService {
     const ids = done.map(({ open }) => open.id);
     await manager.update(ReconfigurationRow, { id: In(ids) }, { state: "verified", endedAt: now });
     await manager.query(
-      `UPDATE instances i SET last_good = t.last_good::jsonb, changed_at = $3, degraded = false, gate = NULL
+      // Three changes that made it worse say something of the policy, which a rollout that went well does not take back.
+      `UPDATE instances i SET last_good = t.last_good::jsonb, changed_at = $3,
+              degraded = i.degraded_cause IS NOT NULL, gate = NULL
        FROM unnest($1::uuid[], $2::text[]) AS t(id, last_good) WHERE i.id = t.id`,
       [
         done.map(({ instance }) => instance.id),

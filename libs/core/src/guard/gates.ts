@@ -1,5 +1,5 @@
 /** Reasons not to decide at all, in the order in which they are told to an operator. */
-import type { GuardConfig, HoldReason, Snapshot } from "../decision.js";
+import type { GuardConfig, HoldOrigin, HoldReason, OperatorHold, Snapshot } from "../decision.js";
 import { sampleCount } from "../signal/histogram.js";
 
 export interface Gate {
@@ -29,14 +29,13 @@ export function signalGate(snapshot: Snapshot, guards: GuardConfig, nowMs: numbe
 /** What operators have put in the way, a rollout under way, and the wait after a failed one. These hold for every policy. */
 export function operatorGate(snapshot: Snapshot, nowMs: number): Gate | null {
   const { hold, rolloutGeneration } = snapshot;
-  if (hold.pinned !== null && (hold.pinned.untilAtMs === null || nowMs < hold.pinned.untilAtMs)) {
-    const until =
-      hold.pinned.untilAtMs === null
-        ? "until it is unpinned"
-        : `for another ${seconds(hold.pinned.untilAtMs - nowMs)} s`;
-    return { reason: "PINNED", message: `An operator has pinned the allocation ${until}.` };
+  const held = holdGate(hold, nowMs);
+  if (held !== null) return held;
+  if (snapshot.degraded === true) {
+    const message =
+      "Changes in a row made it worse and were taken back; nothing is tried until a person says so.";
+    return { reason: "DEGRADED", message };
   }
-  if (hold.frozen) return { reason: "FROZEN", message: "A change freeze is in force." };
   if (rolloutGeneration !== null) {
     return {
       reason: "ROLLOUT_OPEN",
@@ -51,6 +50,43 @@ export function operatorGate(snapshot: Snapshot, nowMs: number): Gate | null {
     };
   }
   return null;
+}
+
+/** A pin before a pause: whoever unpins is then told of the pause. */
+export function holdGate(hold: OperatorHold, nowMs: number): Gate | null {
+  const { pinned, frozen } = hold;
+  if (pinned !== null && (pinned.untilAtMs === null || nowMs < pinned.untilAtMs)) {
+    return { reason: "PINNED", message: pinnedMessage(pinned, nowMs) };
+  }
+  return frozen ? { reason: "FROZEN", message: frozenMessage(hold, nowMs) } : null;
+}
+
+function pinnedMessage({ untilAtMs, by }: NonNullable<OperatorHold["pinned"]>, nowMs: number): string {
+  const until = untilAtMs === null ? "until it is unpinned" : left(untilAtMs, nowMs);
+  if (by === undefined) return `An operator has pinned the allocation ${until}.`;
+  return `${HELD[by.kind]} by ${by.actor}, ${until}: ${closed(by.reason)}`;
+}
+
+const HELD: Readonly<Record<HoldOrigin["kind"], string>> = {
+  pause: "Paused",
+  pin: "Pinned",
+  override: "Set by hand",
+  freeze_window: "In a freeze window",
+};
+
+function frozenMessage({ frozenBy }: OperatorHold, nowMs: number): string {
+  if (frozenBy === undefined) return "A change freeze is in force.";
+  const { kind, scope, actor, reason, untilAtMs } = frozenBy;
+  const until = untilAtMs === null ? "" : `, ${left(untilAtMs, nowMs)}`;
+  return `${HELD[kind]} for the ${scope} by ${actor}${until}: ${closed(reason)}`;
+}
+
+function closed(reason: string): string {
+  return /[.!?]$/.test(reason) ? reason : `${reason}.`;
+}
+
+function left(untilAtMs: number, nowMs: number): string {
+  return `for another ${seconds(untilAtMs - nowMs)} s`;
 }
 
 /** A driver that restarts the engine may cost at most one part in 20 of its time. */

@@ -99,9 +99,30 @@ function sloFault(value: unknown): Fault | null {
 
 function holdFault(value: unknown): Fault | null {
   if (!isRecord(value) || typeof value.frozen !== "boolean") return shapeFault("hold", "an operator hold");
-  if (value.pinned === null || value.pinned === undefined) return null;
-  if (!isRecord(value.pinned)) return shapeFault("hold.pinned", "null or an object");
-  return gaugeFault("hold.pinned.untilAtMs", value.pinned.untilAtMs ?? null, 0, LAST_INSTANT_MS);
+  const { pinned, frozenBy } = value;
+  if (frozenBy !== undefined) {
+    const fault = originFault("hold.frozenBy", frozenBy) ?? untilFault("hold.frozenBy", frozenBy);
+    if (fault !== null) return fault;
+  }
+  if (pinned === null || pinned === undefined) return null;
+  if (!isRecord(pinned)) return shapeFault("hold.pinned", "null or an object");
+  return (
+    untilFault("hold.pinned", pinned) ??
+    (pinned.by === undefined ? null : originFault("hold.pinned.by", pinned.by))
+  );
+}
+
+function untilFault(field: string, value: unknown): Fault | null {
+  const untilAtMs = isRecord(value) ? (value.untilAtMs ?? null) : null;
+  return gaugeFault(`${field}.untilAtMs`, untilAtMs, 0, LAST_INSTANT_MS);
+}
+
+const HOLD_KINDS = new Set<unknown>(["pause", "pin", "override", "freeze_window"]);
+
+function originFault(field: string, value: unknown): Fault | null {
+  const known = isRecord(value) && HOLD_KINDS.has(value.kind) ? value : null;
+  const told = [known?.scope, known?.actor, known?.reason].every((part) => typeof part === "string");
+  return told ? null : shapeFault(field, "a kind of hold with scope, actor and reason");
 }
 
 /** A change in the future means that a clock jumped: dwell and freshness could not be told. */

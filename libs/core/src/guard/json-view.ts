@@ -17,7 +17,7 @@ export function jsonView(snapshot: Snapshot): Snapshot {
     coolDownUntilMs: finiteOrNull(snapshot.coolDownUntilMs),
     // A time that is none is refused by the checks, not taken for "at once".
     ...(snapshot.downtimeMs === undefined ? {} : { downtimeMs: finiteOrNull(snapshot.downtimeMs) ?? -1 }),
-    hold: isRecord(hold) && isRecord(hold.pinned) ? pinnedView(hold) : hold,
+    hold: isRecord(hold) ? holdView(hold) : hold,
     signal: isRecord(signal) ? signalView(signal) : signal,
     ...(isRecord(snapshot.latest) ? { latest: latestView(snapshot.latest) } : {}),
   };
@@ -27,8 +27,13 @@ function latestView(latest: LatestSignal): LatestSignal {
   return { ...signalView(latest), generation: finiteOrNull(latest.generation) };
 }
 
-function pinnedView(hold: Snapshot["hold"]): Snapshot["hold"] {
-  return { ...hold, pinned: { untilAtMs: finiteOrNull(hold.pinned?.untilAtMs) } };
+function holdView(hold: Snapshot["hold"]): Snapshot["hold"] {
+  const { pinned, frozenBy } = hold;
+  return {
+    ...hold,
+    ...(isRecord(pinned) ? { pinned: { ...pinned, untilAtMs: finiteOrNull(pinned.untilAtMs) } } : {}),
+    ...(isRecord(frozenBy) ? { frozenBy: { ...frozenBy, untilAtMs: finiteOrNull(frozenBy.untilAtMs) } } : {}),
+  };
 }
 
 function signalView(signal: Signal): Signal {

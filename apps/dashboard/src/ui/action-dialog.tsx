@@ -1,0 +1,79 @@
+/** A dialog that makes one call: its fields, the call as a command, what the controller answers. */
+import { type FormEvent, type ReactNode, useEffect, useId, useRef, useState } from "react";
+import { ApiError, type ApiRequest, send } from "../api/client.js";
+import { Curl, Problem } from "./parts.js";
+
+interface DialogProps {
+  readonly title: string;
+  readonly onClose: () => void;
+  readonly children: ReactNode;
+}
+
+/** The browser's own modal dialog: it keeps the focus, closes on Escape and gives the focus back. */
+export function Dialog({ title, onClose, children }: DialogProps) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const label = useId();
+  useEffect(() => {
+    const element = dialog.current;
+    if (element && !element.open) element.showModal();
+    return () => element?.close();
+  }, []);
+  return (
+    <dialog ref={dialog} aria-labelledby={label} onClose={onClose}>
+      <h2 id={label}>{title}</h2>
+      {children}
+    </dialog>
+  );
+}
+
+export interface ActionProps {
+  readonly title: string;
+  /** What it does, in a sentence, before anything is sent. */
+  readonly explain: ReactNode;
+  /** Names the deed: "Pause". */
+  readonly verb: string;
+  readonly danger?: boolean;
+  /** The call with what is filled in so far; a string says what is missing instead. */
+  readonly request: ApiRequest | string;
+  readonly onDone: (answer: unknown) => void;
+  readonly onClose: () => void;
+  readonly children?: ReactNode;
+}
+
+export function ActionDialog(props: ActionProps) {
+  const { title, explain, verb, danger, request, onDone, onClose, children } = props;
+  const [error, setError] = useState<ApiError | null>(null);
+  const [busy, setBusy] = useState(false);
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    if (typeof request === "string") return setError(new ApiError(400, request));
+    setBusy(true);
+    setError(null);
+    send(request).then(
+      ({ data }) => onDone(data),
+      (failure: unknown) => {
+        setError(failure instanceof ApiError ? failure : new ApiError(0, String(failure)));
+        setBusy(false);
+      },
+    );
+    return undefined;
+  };
+  return (
+    <Dialog title={title} onClose={onClose}>
+      <form onSubmit={submit} noValidate>
+        <p>{explain}</p>
+        <div className="fields">{children}</div>
+        <Problem error={error} />
+        {typeof request !== "string" && <Curl request={request} />}
+        <div className="buttons">
+          <button type="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button type="submit" className={danger ? "danger" : "primary"} disabled={busy}>
+            {busy ? "Sending …" : verb}
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,157 @@
+/**
+ * `npm run bench -- dashboard`: the fleet page in a real Chromium with 1,000 instances at one window a second: frames per
+ * second while it scrolls, the longest frame, the memory of the tab. Everything runs on this machine, the picture without a
+ * GPU. Prints, judges nothing. `--instances N`, `--seconds N` of scrolling.
+ */
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { rm, writeFile } from "node:fs/promises";
+import { setTimeout as pause } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { temporaryDataDir } from "@fulcrum/embedded/default-data-dir.js";
+import { startPostgres } from "@fulcrum/embedded/postgres.js";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { Client } from "./fleet.js";
+import { register, Reports } from "./fleet-stream.js";
+import { type ServerProcess, startServer } from "./server-process.js";
+
+const CONTROLLER = fileURLToPath(new URL("../../../apps/controller/dist/main.js", import.meta.url));
+/** Long enough for sparklines to fill. */
+const WARM_S = 30;
+
+export async function dashboardBench(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      json: { type: "string" },
+      instances: { type: "string", default: "1000" },
+      seconds: { type: "string", default: "20" },
+      chromium: { type: "string", default: "/usr/bin/chromium" },
+    },
+  });
+  const instances = Number(values.instances);
+  const seconds = Number(values.seconds);
+  if (!(instances >= 1 && instances <= 5_000)) throw new Error("--instances must be 1..5000");
+  if (!(seconds >= 1 && seconds <= 600)) throw new Error("--seconds must be 1..600");
+  const dataDir = await temporaryDataDir();
+  const postgres = await startPostgres({ dataDir });
+  const key = `fk_${randomBytes(32).toString("base64url")}`;
+  const controller = await startServer(CONTROLLER, ["--exit-with-parent"], {
+    DATABASE_URL: postgres.url,
+    PORT: "0",
+    FULCRUM_BOOTSTRAP_ADMIN_KEY: key,
+    LOG_LEVEL: "warn",
+  });
+  const browser = await chromium.launch({
+    executablePath: values.chromium,
+    args: process.getuid?.() === 0 ? ["--no-sandbox"] : [],
+  });
+  try {
+    const figures = await measure(controller, browser, { key, instances, seconds });
+    if (values.json) await writeFile(values.json, `${JSON.stringify(figures, null, 2)}\n`);
+  } finally {
+    await browser.close();
+    await controller.stop();
+    await postgres.stop();
+    await rm(dataDir, { recursive: true, force: true });
+  }
+}
+
+interface Setting {
+  readonly key: string;
+  readonly instances: number;
+  readonly seconds: number;
+}
+
+async function measure(server: ServerProcess, browser: Browser, { key, instances, seconds }: Setting) {
+  const admin = new Client(server.url, key, 4);
+  const { key: agentKey } = await admin.json<{ key: string }>("POST", "/v1/keys", {
+    name: "bench",
+    role: "agent",
+  });
+  const agents = await register(admin, new Client(server.url, agentKey, 8), instances);
+  const reporting = new Reports(server, agentKey, agents);
+  const page = await browser.newPage({ viewport: { width: 1400, height: 900 } });
+  const openedAt = performance.now();
+  await page.goto(`${server.url}/#key=${key}`);
+  await page.locator(".fleet-table tbody tr:not(.gap)").first().waitFor({ timeout: 60_000 });
+  const openMs = performance.now() - openedAt;
+  console.log(
+    `\n${instances} instances, one window a second each; the first row stood after ${openMs.toFixed(0)} ms`,
+  );
+  await pause(WARM_S * 1_000);
+  const rows = await page.locator(".fleet-table tbody tr:not(.gap)").count();
+  const still = await frames(page, 0, seconds);
+  say("standing still", still);
+  const scrolling = await frames(page, 24, seconds);
+  say("scrolling", scrolling);
+  const memory = await memoryOf(browser, page);
+  console.log(
+    `  ${rows} rows in the document; heap ${memory.heapMb.toFixed(0)} MB after a collection, the tab's process ${memory.tabMb?.toFixed(0) ?? "?"} MB (first targets: 50 frames/s, 300 MB)`,
+  );
+  await reporting.stop();
+  admin.close();
+  return { instances, openMs, rows, still, scrolling, memory };
+}
+
+interface Frames {
+  readonly perS: number;
+  readonly p99Ms: number;
+  readonly longestMs: number;
+}
+
+/** Scrolls so many pixels each frame, to the end and back, and takes the time between frames. */
+async function frames(page: Page, stepPx: number, seconds: number): Promise<Frames> {
+  const deltas = await page.evaluate<number[]>(`new Promise((resolve) => {
+    const list = document.querySelector(".scroller");
+    const deltas = [];
+    const endAt = performance.now() + ${seconds * 1_000};
+    let last = null;
+    let step = ${stepPx};
+    const frame = (at) => {
+      if (last !== null) deltas.push(at - last);
+      last = at;
+      if (list.scrollTop + list.clientHeight >= list.scrollHeight - 1) step = -Math.abs(step);
+      else if (list.scrollTop <= 0) step = Math.abs(step);
+      list.scrollTop += step;
+      if (at < endAt) requestAnimationFrame(frame);
+      else resolve(deltas);
+    };
+    requestAnimationFrame(frame);
+  })`);
+  const sorted = [...deltas].sort((a, b) => a - b);
+  const total = deltas.reduce((sum, one) => sum + one, 0);
+  return {
+    perS: (deltas.length / total) * 1_000,
+    p99Ms: sorted[Math.floor(sorted.length * 0.99)] ?? Number.NaN,
+    longestMs: sorted.at(-1) ?? Number.NaN,
+  };
+}
+
+/** `tabMb`: the renderer's proportional share of memory; null where the system does not tell. */
+async function memoryOf(browser: Browser, page: Page): Promise<{ heapMb: number; tabMb: number | null }> {
+  const tab = await page.context().newCDPSession(page);
+  await tab.send("HeapProfiler.collectGarbage");
+  const heap = await tab.send("Runtime.getHeapUsage");
+  const whole = await browser.newBrowserCDPSession();
+  const { processInfo } = await whole.send("SystemInfo.getProcessInfo");
+  const renderers = processInfo.filter(({ type }) => type === "renderer").map(({ id }) => pssMb(id));
+  const known = renderers.filter((mb) => mb !== null);
+  return { heapMb: heap.usedSize / 1_048_576, tabMb: known.length === 0 ? null : Math.max(...known) };
+}
+
+function pssMb(pid: number): number | null {
+  try {
+    const found = /^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"));
+    return found ? Number(found[1]) / 1_024 : null;
+  } catch {
+    return null;
+  }
+}
+
+function say(what: string, { perS, p99Ms, longestMs }: Frames): void {
+  console.log(
+    `  ${what}: ${perS.toFixed(1)} frames/s, 99 of 100 within ${p99Ms.toFixed(0)} ms, the longest ${longestMs.toFixed(0)} ms`,
+  );
+}

@@ -1,0 +1,88 @@
+/**
+ * Each page, light, dark and narrow: nothing may stick out sideways, and everything that can be used has a name. With
+ * UPDATE_SCREENSHOTS=1 the pictures are written to docs/screenshots.
+ */
+import { mkdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { Page } from "playwright-core";
+import { beforeAll, describe, expect, test } from "vitest";
+
+import { ADMIN_KEY } from "../support/controller.js";
+import { useControllers } from "../support/use-controllers.js";
+import { chromiumPath, useBrowser } from "./support/browser.js";
+import { type Scene, stageFleet } from "./support/scene.js";
+
+const FOLDER = fileURLToPath(new URL("../../docs/screenshots/", import.meta.url));
+const WRITES = process.env["UPDATE_SCREENSHOTS"] === "1";
+
+/** Path, and what is there once the page is. */
+const PAGES: readonly (readonly [name: string, path: string, ready: string])[] = [
+  ["fleet", "/", ".fleet-table tbody tr:not(.gap)"],
+  ["instance", "/instances/chat-b", "a.mark.of-decision"],
+  ["decision", "DECISION", ".heat-cell"],
+  ["pools", "/pools", "tbody tr"],
+  ["pool", "/pools/chat", "form[aria-label=Settings]"],
+  ["approvals", "/approvals", "article.proposal"],
+  ["audit", "/audit", ".audit tbody tr"],
+  ["agents", "/agents", "tbody tr"],
+  ["keys", "/keys", "tbody tr"],
+  ["settings", "/settings", "select"],
+];
+
+const LOOKS = [
+  ["light", { width: 1280, theme: "light" }],
+  ["dark", { width: 1280, theme: "dark" }],
+  ["narrow", { width: 390, theme: "light" }],
+] as const;
+
+/** Runs in the page: what a person could use but not hear named. */
+const NAMELESS = `[...document.querySelectorAll("button, a[href], input, select")]
+  .filter((element) => {
+    const label = element.id === "" ? null : document.querySelector('label[for="' + CSS.escape(element.id) + '"]');
+    const words = [element.getAttribute("aria-label"), element.textContent, label && label.textContent];
+    return words.every((one) => (one ?? "").trim() === "");
+  })
+  .map((element) => element.outerHTML.slice(0, 200))`;
+
+describe.skipIf(chromiumPath === null)("pages as they look", () => {
+  const fixture = useControllers();
+  const browser = useBrowser();
+  let decision: string;
+  let scene: Scene;
+  beforeAll(async () => {
+    scene = await stageFleet(fixture.controller);
+    const query = { instance: "chat-b", kind: "move" };
+    const { items } = await fixture.controller.ask("listDecisions", { query });
+    decision = `/decisions/${items.at(-1)!.id}`;
+    await fixture.controller.ask("createPause", {
+      body: { pool: "nightly", reason: "storage move until six", ttlMs: 7_200_000 },
+    });
+    if (WRITES) mkdirSync(FOLDER, { recursive: true });
+  }, 120_000);
+
+  async function check(page: Page, name: string, look: string): Promise<void> {
+    const needed = await page.evaluate<number>("document.documentElement.scrollWidth");
+    expect(needed, `${name} ${look} is as wide as its window`).toBeLessThanOrEqual(
+      page.viewportSize()!.width,
+    );
+    expect(await page.evaluate(NAMELESS)).toEqual([]);
+    expect(await page.getByRole("main").count()).toBe(1);
+    const picture = await page.screenshot({
+      fullPage: true,
+      ...(WRITES ? { path: `${FOLDER}${name}-${look}.png` } : {}),
+    });
+    expect(picture.length).toBeGreaterThan(5_000);
+  }
+
+  test.each(LOOKS)("%s", async (look, { width, theme }) => {
+    for (const [name, path, ready] of PAGES) {
+      await scene.refresh();
+      const url = `${fixture.controller.url}${path === "DECISION" ? decision : path}`;
+      const page = await browser.open(url, { key: ADMIN_KEY, width, theme, height: width < 500 ? 844 : 800 });
+      await page.locator(ready).first().waitFor();
+      await page.getByText("live", { exact: true }).waitFor();
+      await check(page, name, look);
+      await page.context().close();
+    }
+  });
+});
