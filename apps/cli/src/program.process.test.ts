@@ -34,6 +34,7 @@ const pool = (name: string, over: object = {}) => ({
   lookbackMs: 30_000,
   frozen: false,
   autoRollback: true,
+  approval: { required: 1, expireMs: 900_000 },
   slo: SLO,
   sloVersion: 1,
   version: 3,

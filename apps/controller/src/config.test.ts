@@ -25,6 +25,7 @@ describe("readConfig", () => {
       },
       windowRetentionHours: 24,
       decisionRetentionDays: 90,
+      auditRetentionMonths: null,
     });
   });
 
