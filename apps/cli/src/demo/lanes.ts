@@ -58,6 +58,8 @@ export function lanePool(lane: Lane, slo: SloTarget, pacing: Pacing): PoolBody {
     name: lane.name,
     model: "llama3-8b, simulated",
     mode: "enforce",
+    // Policies are compared, by themselves: virtual time has no controller that takes a move back.
+    autoRollback: false,
     policy: lane.policy,
     slo,
     // Decisions come with the reports, once a window. One that came a millisecond early would wait for the next:
