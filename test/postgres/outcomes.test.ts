@@ -136,6 +136,17 @@ test("a change that made it worse is taken back, once, by the replicas' own swee
   expect(held).toMatchObject({ reason: "COOL_DOWN", trial: null });
 });
 
+test("a trial that cannot be read does not keep the others from being judged", async () => {
+  const [broken, whole] = [await aRunningInstance(), await aRunningInstance()];
+  const [unreadable, readable] = [await moved(broken, 70), await moved(whole, 70)];
+  await fixture.controller.source.query("UPDATE decisions SET snapshot = '{}' WHERE id = $1", [unreadable]);
+  for (const scene of [broken, whole]) await seen(scene, BAD);
+  await sweep();
+  await sweep(fixture.controller, Date.now() + LATER_MS);
+  expect((await trialOf(readable))?.verdict).toBe("worse");
+  expect(await trialOf(unreadable)).toMatchObject({ verdict: null });
+});
+
 test("a change that comes with more load is not taken back: it cannot be told", async () => {
   const scene = await aRunningInstance();
   const decision = await moved(scene, 70);

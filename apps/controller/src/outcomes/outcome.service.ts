@@ -45,11 +45,22 @@ export class OutcomeService implements OnModuleInit {
     await openTrials(this.source, nowMs);
     const later: { trial: OpenTrial; atMs: number }[] = [];
     for (const trial of await dueTrials(this.source, nowMs)) {
-      const found = await this.look(trial, nowMs);
-      if (found) await this.end(trial, found);
-      else later.push({ trial, atMs: nextLookMs(trial, nowMs) });
+      if (!(await this.settled(trial, nowMs))) later.push({ trial, atMs: nextLookMs(trial, nowMs) });
     }
     await lookLater(this.source, later);
+  }
+
+  /** Whether it was judged. One that cannot be is looked at again, and keeps no other from its turn. */
+  private async settled(trial: OpenTrial, nowMs: number): Promise<boolean> {
+    try {
+      const found = await this.look(trial, nowMs);
+      if (found) await this.end(trial, found);
+      return found !== null;
+    } catch (error) {
+      const { decision_id: decision, instance_id: instance } = trial;
+      this.logger.warn({ event: "trial_failed", decision, instance, err: error });
+      return false;
+    }
   }
 
   private async look(trial: OpenTrial, nowMs: number): Promise<Judgement | null> {
