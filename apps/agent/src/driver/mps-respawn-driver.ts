@@ -231,8 +231,14 @@ export class RespawnDriver implements PartitionDriver {
     const { gpuSuspect, failure } = supervisor.journal.state;
     const trouble = supervisor.mps?.trouble;
     const isShort = ROLES.some((role) => {
-      const { runs, pending } = supervisor.view(role);
-      return pending === null && supervisor.holders(role).some(({ smPct }) => smPct !== runs.smPct);
+      const { runs, pending, ranks } = supervisor.view(role);
+      const holders = supervisor.holders(role);
+      const isElse = (rank: number): boolean => {
+        const mine = holders.filter((holder) => holder.rank === rank);
+        // The new one may be heard to iterate before the old one is heard to have handed over.
+        return mine.length > 0 && !mine.some(({ smPct }) => smPct === runs.smPct);
+      };
+      return pending === null && ranks.some(isElse);
     });
     return [
       ...(trouble ? [MPS_CONDITIONS[trouble.code] ?? "MpsMissing"] : []),

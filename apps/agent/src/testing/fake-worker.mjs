@@ -247,7 +247,7 @@ function take(request, on) {
   if (op === "drain") return drain(id);
   if (op === "leave") {
     ok(id);
-    return void socket.end(() => process.exit(0));
+    return void on.end(() => process.exit(0));
   }
   if (op === "status") return ok(id, { smCount: me.smCount, leases: 0 });
   return no(id, "bad_request", `no such request, or a wrong field: ${String(op)}`);
@@ -278,7 +278,7 @@ let takenAt = performance.now();
 
 /** Since when no agent has had it decides; one that only refuses it does not count. */
 function leaveIfAlone() {
-  if (isTaken && !socket.destroyed) takenAt = performance.now();
+  if (isTaken && !socket?.destroyed) takenAt = performance.now();
   const isBusy = me.state === "iterating" || me.state === "handing_over";
   if (!isBusy && !life.hung && performance.now() - takenAt > abandonMs) process.exit(0);
 }
@@ -286,10 +286,11 @@ function leaveIfAlone() {
 function open() {
   const triedAt = performance.now();
   const on = connect(env.FULCRUM_WORKER_SOCKET);
-  socket = on;
   isTaken = false;
   let buffered = "";
-  socket.on("connect", () =>
+  on.on("connect", () => {
+    // Not before: an event written while it connects would come ahead of the hello.
+    socket = on;
     send({
       type: "hello",
       protocol: 1,
@@ -300,9 +301,9 @@ function open() {
       generation: Number(env.FULCRUM_GENERATION),
       smPct,
       ...me,
-    }),
-  );
-  socket.on("data", (chunk) => {
+    });
+  });
+  on.on("data", (chunk) => {
     buffered += chunk;
     for (let end = buffered.indexOf("\n"); end !== -1; end = buffered.indexOf("\n")) {
       const line = buffered.slice(0, end);
@@ -310,10 +311,10 @@ function open() {
       if (line.length > 65_536) no({ id: null, on }, "bad_request", "a line must be at most 65536 bytes");
       else takeLine(line, on);
     }
-    if (buffered.length > 10 * 65_536) socket.destroy();
+    if (buffered.length > 10 * 65_536) on.destroy();
   });
-  socket.on("error", () => undefined);
-  socket.on("close", () => setTimeout(open, Math.max(100, triedAt + 1_000 - performance.now())));
+  on.on("error", () => undefined);
+  on.on("close", () => setTimeout(open, Math.max(100, triedAt + 1_000 - performance.now())));
 }
 process.on("SIGTERM", () => {
   trace("SIGTERM");
