@@ -97,11 +97,19 @@ export class EngineWorkers {
     const target = { generation, split: { prefillSmPct, decodeSmPct }, kvQuotaPct: 60 };
     const plan = this.driver.plan(target, await this.driver.probe());
     await this.driver.prepare(plan);
-    await this.until(({ prepared, failure }) => {
-      if (failure) throw new Error(`${failure.code}: ${failure.message}`);
-      return prepared?.ready === true;
-    });
-    await this.driver.commit(plan);
+    for (;;) {
+      await this.until(({ prepared, failure }) => {
+        if (failure) throw new Error(`${failure.code}: ${failure.message}`);
+        return prepared?.ready === true;
+      });
+      try {
+        await this.driver.commit(plan);
+        return;
+      } catch (error) {
+        // One that was ready was lost since: as the agent does, it is asked what became of it.
+        if (!(error instanceof DriverError) || error.code !== "not_ready") throw error;
+      }
+    }
   }
 
   async until(is: (state: ActualState) => boolean, limitMs = 120_000): Promise<ActualState> {
