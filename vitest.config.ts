@@ -2,7 +2,8 @@ import { defineConfig } from "vitest/config";
 
 // Tests read the workspaces' sources (package.json "source" condition), so that no build is needed;
 // process tests spawn the built apps, which is why `npm test` builds first.
-const conditions = ["source", "module", "node", "development|production"];
+// Not "module": Node itself is given these too, and what some packages name so (OpenTelemetry's API) only a bundler can load.
+const conditions = ["source", "node", "development|production"];
 const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } };
 
 export default defineConfig({

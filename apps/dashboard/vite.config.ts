@@ -7,5 +7,5 @@ export default defineConfig({
   plugins: [react()],
   resolve: { conditions: ["source", "module", "browser", "development|production"] },
   build: { outDir: "dist/page", emptyOutDir: true, target: "es2022", sourcemap: false },
-  server: { proxy: { "/v1": "http://127.0.0.1:7070" } },
+  server: { proxy: { "/v1": "http://127.0.0.1:7070", "/readyz": "http://127.0.0.1:7070" } },
 });

@@ -4,7 +4,7 @@
  * `npm run bench -- kv-pool` measures the block pool instead; `--long` adds its long stress run. `npm run bench --
  * switching` moves engine-sim's processes under load: `--switches 100`, `--naive-switches 5`, `--prepare-s 10`. `npm run
  * bench -- fleet-stream` reads the fleet's page and listens to its events: `--instances 1000`, `--seconds 20`. `npm run
- * bench -- dashboard` scrolls that page in a real Chromium.
+ * bench -- dashboard` scrolls that page in a real Chromium. `npm run bench -- holds` measures what holds cost a decision.
  */
 import { randomBytes } from "node:crypto";
 import { rm, writeFile } from "node:fs/promises";
@@ -18,6 +18,7 @@ import { dashboardBench } from "./dashboard.js";
 import { measureDecide } from "./decide-time.js";
 import { Client, FakeAgent } from "./fleet.js";
 import { fleetStreamBench } from "./fleet-stream.js";
+import { holdsBench } from "./holds.js";
 import { kvPoolBench } from "./kv-pool.js";
 import { measureLatency } from "./latency.js";
 import { type ServerProcess, startServer } from "./server-process.js";
@@ -30,6 +31,10 @@ const ROUNDS = 3;
 
 if (process.argv[2] === "kv-pool") {
   await kvPoolBench(process.argv.slice(3));
+  process.exit(0);
+}
+if (process.argv[2] === "holds") {
+  await holdsBench();
   process.exit(0);
 }
 if (process.argv[2] === "dashboard") {

@@ -5,7 +5,7 @@
 import { mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Page } from "playwright-core";
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test, vi } from "vitest";
 
 import { ADMIN_KEY } from "../support/controller.js";
 import { useControllers } from "../support/use-controllers.js";
@@ -17,12 +17,14 @@ const WRITES = process.env["UPDATE_SCREENSHOTS"] === "1";
 
 /** Path, and what is there once the page is. */
 const PAGES: readonly (readonly [name: string, path: string, ready: string])[] = [
-  ["fleet", "/", ".fleet-table tbody tr:not(.gap)"],
+  ["fleet", "/", ".fleet-table tbody tr"],
   ["instance", "/instances/chat-b", "a.mark.of-decision"],
   ["decision", "DECISION", ".heat-cell"],
+  ["classes", "CLASSES", ".heat-cell"],
   ["pools", "/pools", "tbody tr"],
   ["pool", "/pools/chat", "form[aria-label=Settings]"],
   ["approvals", "/approvals", "article.proposal"],
+  ["alerts", "/alerts", "section[aria-label=Webhooks] tbody tr"],
   ["audit", "/audit", ".audit tbody tr"],
   ["agents", "/agents", "tbody tr"],
   ["keys", "/keys", "tbody tr"],
@@ -38,8 +40,8 @@ const LOOKS = [
 /** Runs in the page: what a person could use but not hear named. */
 const NAMELESS = `[...document.querySelectorAll("button, a[href], input, select")]
   .filter((element) => {
-    const label = element.id === "" ? null : document.querySelector('label[for="' + CSS.escape(element.id) + '"]');
-    const words = [element.getAttribute("aria-label"), element.textContent, label && label.textContent];
+    const labels = [...(element.labels ?? [])].map((label) => label.textContent);
+    const words = [element.getAttribute("aria-label"), element.textContent, ...labels];
     return words.every((one) => (one ?? "").trim() === "");
   })
   .map((element) => element.outerHTML.slice(0, 200))`;
@@ -47,16 +49,23 @@ const NAMELESS = `[...document.querySelectorAll("button, a[href], input, select"
 describe.skipIf(chromiumPath === null)("pages as they look", () => {
   const fixture = useControllers();
   const browser = useBrowser();
-  let decision: string;
+  const decisions: Record<string, string> = {};
   let scene: Scene;
   beforeAll(async () => {
     scene = await stageFleet(fixture.controller);
-    const query = { instance: "chat-b", kind: "move" };
-    const { items } = await fixture.controller.ask("listDecisions", { query });
-    decision = `/decisions/${items.at(-1)!.id}`;
+    const decided = async (query: Record<string, string>) =>
+      (await fixture.controller.ask("listDecisions", { query })).items;
+    decisions["DECISION"] = `/decisions/${(await decided({ instance: "chat-b", kind: "move" })).at(-1)!.id}`;
+    decisions["CLASSES"] = `/decisions/${(await decided({ instance: "mixed-a" }))[0]!.id}`;
     await fixture.controller.ask("createPause", {
       body: { pool: "nightly", reason: "storage move until six", ttlMs: 7_200_000 },
     });
+    await fixture.controller.ask("createWebhook", {
+      body: { url: "http://127.0.0.1:9/on-call", events: ["alert.firing", "alert.resolved"] },
+    });
+    // The sweep makes them, and the pictures show them.
+    const firing = () => fixture.controller.ask("listAlerts", { query: { state: "firing" } });
+    await vi.waitUntil(async () => (await firing()).items.length > 0, { timeout: 60_000, interval: 250 });
     if (WRITES) mkdirSync(FOLDER, { recursive: true });
   }, 120_000);
 
@@ -77,7 +86,7 @@ describe.skipIf(chromiumPath === null)("pages as they look", () => {
   test.each(LOOKS)("%s", async (look, { width, theme }) => {
     for (const [name, path, ready] of PAGES) {
       await scene.refresh();
-      const url = `${fixture.controller.url}${path === "DECISION" ? decision : path}`;
+      const url = `${fixture.controller.url}${decisions[path] ?? path}`;
       const page = await browser.open(url, { key: ADMIN_KEY, width, theme, height: width < 500 ? 844 : 800 });
       await page.locator(ready).first().waitFor();
       await page.getByText("live", { exact: true }).waitFor();

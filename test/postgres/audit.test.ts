@@ -194,6 +194,143 @@ describe("fulcrum audit", () => {
     expect((await audit("verify")).exitCode).toBe(0);
   });
 
+  test("a log whose end was cut off holds, but is not called complete; against a checkpoint it does not", async () => {
+    const checkpoint = join(folder, "of-the-end.json");
+    await writeFile(checkpoint, (await audit("checkpoint")).stdout);
+    await tamper(
+      "CREATE TABLE kept AS SELECT * FROM audit",
+      "DELETE FROM audit WHERE seq > (SELECT max(seq) - 5 FROM audit)",
+    );
+    const plain = await audit("verify");
+    const held = await audit("verify", "--checkpoint", checkpoint);
+    await tamper("DELETE FROM audit", "INSERT INTO audit SELECT * FROM kept", "DROP TABLE kept");
+    expect(plain).toMatchObject({ exitCode: 0 });
+    expect(plain.stdout).toContain("without a checkpoint nothing shows that the end was not cut off");
+    expect(held).toMatchObject({ exitCode: 1 });
+    expect(held.stdout).toMatch(/cut +\d+ .*the log ends at/);
+  });
+
+  test.each<[what: string, statement: string, told: RegExp]>([
+    [
+      "a time without end",
+      "UPDATE audit SET at = 'infinity' WHERE seq = 12",
+      /changed +12 +row 12 \(infinity/,
+    ],
+    [
+      "a time before all",
+      "UPDATE audit SET at = '-infinity' WHERE seq = 12",
+      /changed +12 +row 12 \(-infinity/,
+    ],
+    ["a time far off", "UPDATE audit SET at = '20000-01-01' WHERE seq = 12", /changed +12 +row 12 \(20000-/],
+    [
+      "the same day before our era",
+      "UPDATE audit SET at = (left(at::text, 19) || '+00 BC')::timestamptz WHERE seq = 12",
+      /changed +12 +row 12 \(.* BC/,
+    ],
+    [
+      "the largest number",
+      "UPDATE audit SET seq = 9223372036854775807 WHERE seq = 12",
+      /missing +12[^]*changed +\d+ +row 9223372036854775807 /,
+    ],
+    [
+      "a number below all",
+      "UPDATE audit SET seq = -9223372036854775808 WHERE seq = 12",
+      /row -9223372036854775808 /,
+    ],
+    ["another month", "UPDATE audit SET month = 'infinity', action = 'x' WHERE seq = 12", /changed +12/],
+    [
+      "a key twice, which reads as before",
+      `UPDATE audit SET after = ('{"name":"FORGED",' || substr(after::text, 2))::json WHERE action = 'pool.create' AND subject = 'pool/audited'`,
+      /changed +\d+ .*pool\/audited\) holds \{"name":"FORGED"/,
+    ],
+    [
+      "other spaces",
+      "UPDATE audit SET after = (' ' || after::text)::json WHERE seq = 12",
+      /changed +12 .*as its after/,
+    ],
+    [
+      "null for JSON's null",
+      "UPDATE audit SET before = NULL WHERE seq = 12",
+      /changed +12 .*holds a null as its before/,
+    ],
+    [
+      "JSON deeper than anyone reads",
+      "UPDATE audit SET after = (repeat('[', 3000) || repeat(']', 3000))::json WHERE seq = 12",
+      /changed +12 .*as its after/,
+    ],
+    [
+      "more than anyone reads",
+      "UPDATE audit SET after = to_json(repeat('x', 40000000)) WHERE seq = 12",
+      /changed +12 .*as its after/,
+    ],
+    [
+      "a key's id of no version",
+      "UPDATE audit SET key_id = '00000000-0000-0000-0000-000000000001' WHERE seq = 12",
+      /changed +12/,
+    ],
+    [
+      "a second row of one number",
+      "INSERT INTO audit SELECT seq, 'infinity', at, 'nobody', key_id, address, action, subject, before, after, prev_hash, hash FROM audit WHERE seq = 12",
+      /row 12 comes after row 12/,
+    ],
+  ])("one row with %s knocks nothing out: it is named", async (_what, statement, told) => {
+    await tamper("CREATE TABLE kept AS SELECT * FROM audit", statement);
+    const found = await audit("verify");
+    const { stdout } = await audit("export");
+    await tamper("DELETE FROM audit", "INSERT INTO audit SELECT * FROM kept", "DROP TABLE kept");
+    expect(found).toMatchObject({ exitCode: 1 });
+    expect(found.stdout).toMatch(told);
+    const file = join(folder, "odd.jsonl");
+    await writeFile(file, stdout);
+    expect((await audit("verify", "--file", file)).stdout).toBe(found.stdout);
+  });
+
+  test("a second row of a number is read also where a page ends between the two", async () => {
+    await tamper(
+      "CREATE TABLE kept AS SELECT * FROM audit",
+      "INSERT INTO audit SELECT seq, 'infinity', at, 'nobody', key_id, address, action, subject, before, after, prev_hash, hash FROM audit WHERE seq = 3",
+    );
+    const seen: string[] = [];
+    let cursor: string | null = "";
+    for (let page = 0; page < 3 && cursor !== null; page += 1) {
+      const query: { limit: number; order: "asc"; cursor?: string } = { limit: 3, order: "asc" };
+      if (cursor !== "") query.cursor = cursor;
+      const body = await fixture.controller.ask("listAudit", { query });
+      seen.push(...body.items.map(({ seq, actor }) => `${seq}${actor === "nobody" ? " twice" : ""}`));
+      cursor = body.nextCursor;
+    }
+    await tamper("DELETE FROM audit", "INSERT INTO audit SELECT * FROM kept", "DROP TABLE kept");
+    expect(seen).toEqual(["1", "2", "3", "3 twice", "4", "5", "6", "7", "8"]);
+  });
+
+  test("a beginning that was cut off and accounted for by hand is told, and so is a checkpoint of it", async () => {
+    const checkpoint = join(folder, "of-row-3.json");
+    await writeFile(checkpoint, JSON.stringify({ seq: 3, hash: "0".repeat(64) }));
+    const account = async (month: string) => {
+      await tamper("CREATE TABLE kept AS SELECT * FROM audit");
+      const [row] = await fixture.controller.source.query("SELECT hash FROM audit WHERE seq = 5");
+      await tamper("DELETE FROM audit WHERE seq <= 5");
+      const at = new Date().toISOString();
+      const after = JSON.stringify({ rows: 5, fromSeq: 1, toSeq: 5, lastHash: row.hash });
+      const tail = `"${at}","controller",null,null,"audit.retention","audit/${month}",null,${after}`;
+      await fixture.controller.source.query(
+        "SELECT append_audit(ARRAY[$1::timestamptz], '{controller}', '{NULL}', '{NULL}', '{audit.retention}', ARRAY[$2], '{\"null\"}', ARRAY[$3], ARRAY[$4])",
+        [at, `audit/${month}`, after, tail],
+      );
+      const found = { plain: await audit("verify"), held: await audit("verify", "--checkpoint", checkpoint) };
+      await tamper("DELETE FROM audit", "INSERT INTO audit SELECT * FROM kept", "DROP TABLE kept");
+      return found;
+    };
+    const present = await account(new Date().toISOString().slice(0, 7));
+    expect(present.plain).toMatchObject({ exitCode: 1 });
+    expect(present.plain.stdout).toMatch(/retention +\d+ .*that month was not over/);
+    const past = await account("2020-01");
+    expect(past.plain).toMatchObject({ exitCode: 0 });
+    expect(past.plain.stdout).toMatch(/rows 1 to 5 were dropped at .* by controller .*: not checked/);
+    expect(past.held).toMatchObject({ exitCode: 4 });
+    expect(past.held.stdout).toContain("checkpoint 3 could not be checked");
+  });
+
   test.each([
     [["verify", "--file", "/nowhere/audit.jsonl"], "/nowhere/audit.jsonl"],
     [["verify", "--checkpoint", "/nowhere/c.json"], "--checkpoint /nowhere/c.json"],

@@ -193,3 +193,21 @@ test("a stop ends the streams and does not wait for their readers", async () => 
   deaf.destroy();
   expect(errorsOf(stopping.logged)).toEqual([]);
 });
+
+test("a pool that is made, changed or deleted is told to whoever listens, and so is its SLO", async () => {
+  const client = await EventClient.open(fixture.other);
+  const pool = "told";
+  const told = () => client.settled("pool").filter((event) => event.pool === pool);
+  const headers = { "if-match": "*" };
+  const params = { params: { pool } };
+  await fixture.controller.ask("createPool", { body: poolBody(pool) });
+  await until("it is told that it was made", () => told().length === 1);
+  await fixture.controller.ask("patchPool", { ...params, body: { mode: "recommend" }, headers });
+  await until("the change is told", () => told().some(({ version }) => version === 2));
+  const { slo } = await fixture.controller.ask("getPool", params);
+  await fixture.controller.ask("putSlo", { ...params, body: { ...slo, attainmentShare: 0.5 }, headers });
+  await until("the SLO is told", () => told().some(({ sloVersion }) => sloVersion === 2));
+  await fixture.controller.ask("deletePool", { ...params, headers });
+  await until("its end is told", () => told().some(({ deleted }) => deleted));
+  client.close();
+});

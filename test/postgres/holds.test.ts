@@ -86,6 +86,30 @@ describe("a pause", () => {
     ]);
   });
 
+  test("of many the one that lasts longest is told, beside a pin and a freeze window", async () => {
+    await anInstance("many");
+    const scopes = [{ pool: "many" }, { instance: "many-i" }, { pool: "many" }];
+    for (const [n, scope] of scopes.entries())
+      await pause({ ...scope, ttlMs: [60_000, 90_000, 70_000][n], reason: `pause ${n}` });
+    const minutely = { cron: "* * * * *", timeZone: "UTC", durationMs: 60_000 };
+    await fixture.controller.ask("createFreezeWindow", {
+      body: { pool: "many", ...minutely, reason: "for ever" },
+    });
+    const nowMs = Date.now();
+    await evaluate("many-i", nowMs);
+    expect((await lastDecision("many-i"))?.message).toMatch(/pause 1|for ever/);
+    await fixture.controller.ask("pinInstance", {
+      params: { instance: "many-i" },
+      body: { ttlMs: null, reason: "stay" },
+    });
+    await evaluate("many-i", nowMs + 1_000);
+    expect(await lastDecision("many-i")).toMatchObject({ reason: "PINNED" });
+    await fixture.controller.ask("unpinInstance", { params: { instance: "many-i" } });
+    // When the pauses are over the freeze window still holds.
+    await evaluate("many-i", nowMs + 120_000);
+    expect((await lastDecision("many-i"))?.message).toContain("for ever");
+  });
+
   test("made between a decision and its commit still stops it", async () => {
     await anInstance("race");
     const runner = fixture.controller.source.createQueryRunner();
@@ -104,7 +128,11 @@ describe("a pause", () => {
     await runner.release();
     expect(await evaluated).toBe(false);
     expect((await instanceOf("race-i")).desired.generation).toBe(0);
-    expect(await lastDecision("race-i")).toMatchObject({ kind: "move", outcome: "lost_race" });
+    // As what it is, not as a race with another controller.
+    const last = await lastDecision("race-i");
+    expect(last).toMatchObject({ kind: "move", outcome: "held", generation: null });
+    const explained = await fulcrum(fixture.controller, "explain", last!.id);
+    expect(explained.stdout).toContain("Rolled out: no. Paused for the pool by a: r.");
   });
 
   test("one that has ended is told as such, by whoever asks; one that never was is not found", async () => {
@@ -145,6 +173,22 @@ describe("a freeze window", () => {
     ]);
     await end(made);
   });
+});
+
+test("a freeze window whose times overlap tells the end of all of them, or that it has none", async () => {
+  await anInstance("gapless");
+  const window = { pool: "gapless", timeZone: "UTC", durationMs: 3_600_000, reason: "always" };
+  const body = { ...window, cron: "*/20 * * * *" };
+  const endless = await fixture.controller.ask("createFreezeWindow", { body });
+  expect(endless).toMatchObject({ holding: true, window: { until: null } });
+  expect(await evaluate("gapless-i")).toBe(false);
+  const message = "In a freeze window for the pool by bootstrap: always.";
+  expect(await lastDecision("gapless-i")).toMatchObject({ reason: "FROZEN", message });
+  await end(endless);
+  const daily = { ...window, cron: "0,20,40 3-4 * * *" };
+  const made = await fixture.controller.ask("createFreezeWindow", { body: daily });
+  expect(made.window?.until).toMatch(/T05:40:00\.000Z$/);
+  await end(made);
 });
 
 describe("an override", () => {
@@ -250,6 +294,26 @@ describe("a rollback by hand", () => {
     expect(items.map(({ kind }) => kind)).toEqual(["manual_rollback", "manual_rollback", "decision"]);
     const [record] = await auditOf("instance/back-i");
     expect(record).toMatchObject({ action: "instance.rollback", after: { generation: 3, restored: 1 } });
+  });
+
+  test("what it can go back to is listed, the original with it, and each can be had", async () => {
+    const { controller } = fixture;
+    const params = { instance: "list-i" };
+    const agent = await anInstance("list");
+    expect((await controller.ask("listGenerations", { params })).items).toEqual([]);
+    await evaluate("list-i");
+    const { createdAt } = await instanceOf("list-i");
+    // The first rollout is under way: what it was found with can be had already.
+    const found = { generation: 0, allocation: splitAt(50), origin: "found", at: createdAt };
+    expect((await controller.ask("listGenerations", { params })).items).toEqual([found]);
+    await agent.carryOut("list-i", 1);
+    expect((await rollback("list-i", 0)).status).toBe(200);
+    const verified = { generation: 1, allocation: splitAt(60), origin: "verified" };
+    const { items } = await controller.ask("listGenerations", { params });
+    expect(items).toMatchObject([verified, found]);
+    expect((await rollback("list-i", items[0]!.generation)).status).toBe(200);
+    const nowhere = await controller.call("listGenerations", { params: { instance: "nowhere" } });
+    expect(nowhere.status).toBe(404);
   });
 
   test("to one that is unknown, never verified or the present one is refused with those that can be had", async () => {

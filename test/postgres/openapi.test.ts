@@ -221,6 +221,8 @@ test("every answer of a session is what the document says, and so is every body 
   for (const name of ["getPool", "getSlo", "listSloVersions"] as const) await drive(name, { params: pool });
   for (const name of ["getInstance", "listWindows"] as const) await drive(name, { params: instance });
   await drive("getEvidence", { params: pool });
+  await drive("getCanary", { params: pool });
+  await drive("getCapacity", { params: pool });
   await drive("clearDegraded", { params: instance, query: { reason: "r" } });
   await drive("getAuditCheckpoint");
   await drive("getFleet");
@@ -248,6 +250,7 @@ test("every answer of a session is what the document says, and so is every body 
     body: { ...pool, cron: "0 3 * * *", timeZone: "UTC", durationMs: 60_000, reason: "r" },
   });
   const byHand = { ttlMs: 1_000, reason: "r" };
+  await drive("listGenerations", { params: instance });
   await drive("rollbackInstance", { params: instance, body: { generation: 0, ...byHand } });
   await drive("overrideInstance", { params: instance, body: { allocation: splitAt(55), ...byHand } });
   await drive("listHolds");
@@ -269,6 +272,14 @@ test("every answer of a session is what the document says, and so is every body 
     await drive(vote, { params: { id }, body });
     await drive("getProposal", { params: { id } });
   }
+  await drive("getBudget", { params: pool });
+  await drive("listAlerts");
+  const hook = await drive("createWebhook", { body: { url: "http://127.0.0.1:1/", pool: "doc" } });
+  await drive("listWebhooks");
+  const tried = await drive("testWebhook", { params: { id: hook.body!.id } });
+  await drive("listDeliveries", { query: { webhook: hook.body!.id } });
+  await drive("retryDelivery", { params: { id: tried.body!.id } });
+  await drive("deleteWebhook", { params: { id: hook.body!.id } });
   const key = await drive("createKey", { body: { name: "k", role: "agent", agent: "doc-agent" } });
   await drive("revokeKey", { params: { id: key.body!.id } });
   await drive("getPool", { params: { pool: "nowhere" } });

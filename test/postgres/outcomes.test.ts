@@ -3,6 +3,7 @@ import { histogramAt } from "@fulcrum/core/fixtures.js";
 import type { Window } from "@fulcrum/core/nouns.js";
 import { describe, expect, test } from "vitest";
 
+import { fulcrum } from "../support/cli.js";
 import type { TestController } from "../support/controller.js";
 import { evaluate } from "../support/evaluate.js";
 import { TestAgent } from "../support/test-agent.js";
@@ -188,8 +189,62 @@ describe("what made it worse is left where it is", () => {
       body: { reason: "watching" },
     });
     await sweep();
-    expect(await trialOf(decision)).toMatchObject({ verdict: "worse", takenBack: false });
+    const held = await trialOf(decision);
+    expect(held).toMatchObject({ verdict: "worse", takenBack: false });
+    expect(held?.message).toContain("taken back when that ends");
     expect((await instanceOf(scene.instance)).desired.generation).toBe(2);
+    await sweep();
+    expect((await instanceOf(scene.instance)).desired.generation).toBe(2);
+  });
+
+  test("until the hold ends, and then it is, once", async () => {
+    const scene = await aRunningInstance();
+    const { instance } = scene;
+    const decision = await moved(scene, 70);
+    await seen(scene, BAD);
+    const hold = await fixture.controller.ask("createPause", { body: { instance, reason: "it looks bad" } });
+    await sweep();
+    expect(await trialOf(decision)).toMatchObject({ verdict: "worse", takenBack: false });
+    await fixture.controller.ask("endHold", { params: { id: hold.id }, query: { reason: "seen" } });
+    await Promise.all([sweep(), sweep(fixture.other)]);
+    expect(await trialOf(decision)).toMatchObject({ verdict: "worse", takenBack: true });
+    const [back, bad] = await rolloutsOf(instance);
+    expect(bad).toMatchObject({ generation: 2, state: "rolled_back" });
+    expect(back).toMatchObject({ generation: 3, kind: "rollback", to: splitAt(60) });
+    expect(await auditOf(instance, "reconfiguration.rolled_back")).toHaveLength(1);
+  });
+});
+
+test("a proposal that waited for its approval is held against what was before it was carried out", async () => {
+  const scene = await aRunningInstance();
+  const { pool, instance, agent } = scene;
+  await fixture.controller.ask("patchPool", {
+    params: { pool },
+    body: { mode: "recommend", policy: { name: "static", params: { allocation: splitAt(70) } } },
+    headers: { "if-match": "*" },
+  });
+  await evaluate(fixture.controller, instance);
+  const [proposal] = (await fixture.controller.ask("listProposals", { query: { instance } })).items;
+  const decision = proposal!.decision;
+  // Decided while all was well, approved minutes later when nothing was.
+  await fixture.controller.source.query(
+    "UPDATE windows SET received_at = received_at - interval '10 minutes' WHERE instance_id = (SELECT id FROM instances WHERE name = $1)",
+    [instance],
+  );
+  await seen(scene, BAD);
+  await fixture.controller.source.query("UPDATE decisions SET at = at - interval '5 minutes' WHERE id = $1", [
+    decision,
+  ]);
+  await fixture.controller.ask("approveProposal", { params: { id: proposal!.id }, body: {} });
+  scene.generation = (await instanceOf(instance)).desired.generation;
+  await agent.carryOut(instance, scene.generation);
+  await sweep();
+  await seen(scene, BAD);
+  await sweep(fixture.controller, Date.now() + LATER_MS);
+  expect(await trialOf(decision)).toMatchObject({
+    subject: "move",
+    before: { attainmentShare: 0 },
+    observed: { attainmentShare: 0 },
   });
 });
 
@@ -251,6 +306,17 @@ test("in observe nothing moves: what was predicted of staying is judged, and not
   const trial = await trialOf(decision);
   expect(trial).toMatchObject({ subject: "stay", takenBack: false });
   expect(trial?.message).toContain("where nothing was changed");
+  // The move itself is judged too, by the model with the load that came, and counts as evidence.
+  expect(trial?.hindsight).toMatchObject({ move: row.allocation });
+  expect(trial?.hindsight?.message).toMatch(/the move would (not )?have helped/i);
+  const shown = await fulcrum(fixture.controller, "explain", decision);
+  expect(shown.stdout).toContain(trial!.hindsight!.message);
+  const evidence = await fixture.controller.ask("getEvidence", { params: { pool: scene.pool } });
+  const [item] = evidence.items;
+  expect(item).toMatchObject({ mode: "observe", subject: "stay", trials: 1 });
+  const { would_have_helped, would_not, cannot_tell } = item!.hindsight!;
+  expect(would_have_helped + would_not + cannot_tell).toBe(1);
+  expect(evidence.message).toContain("Of the moves that were only recorded");
   expect(await rolloutsOf(scene.instance)).toEqual([]);
 });
 

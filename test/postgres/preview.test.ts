@@ -102,11 +102,74 @@ test("a tighter SLO is weighed with what was measured; mode, limits and SLO each
   expect(watched.then).toEqual({ ...tight.then, mode: "observe", applies: false });
 });
 
+test("a longer or shorter look back and a freeze are previewed as they would be decided", async () => {
+  const body = poolBody("back", {
+    mode: "enforce",
+    policy: { name: "feedback", params: { stepPct: 5, minBenefitShare: 0 } },
+    guards: { dwellMs: 0, staleAfterMs: 600_000 },
+    lookbackMs: 5_000,
+  });
+  const agent = await anAgent(body, "back-i");
+  const nowMs = Date.now();
+  // All that was measured ended 60 s ago: beyond the pool's lookback, within the drafted one.
+  for (let i = 0; i < 4; i += 1)
+    await agent.report("back-i", {
+      window: {
+        endAtMs: nowMs - 60_000 + i * 1_000,
+        ttft: histogramAt(800, 60),
+        tpot: histogramAt(20, 60),
+        busy: { prefillShare: 0.9, decodeShare: 0.3 },
+      },
+    });
+  const longer = (await preview("back", { lookbackMs: 120_000 })).items[0]!;
+  expect(longer.now).toMatchObject({ kind: "hold", reason: "NO_SIGNAL", unheld: null });
+  expect(longer.then).toMatchObject({ kind: "move", reason: "TTFT_MISSED", applies: true });
+  const frozen = (await preview("back", { lookbackMs: 120_000, frozen: true })).items[0]!;
+  expect(frozen.then).toMatchObject({
+    kind: "hold",
+    reason: "FROZEN",
+    applies: false,
+    unheld: { kind: "move", reason: "TTFT_MISSED", applies: true },
+  });
+  const shorter = (await preview("back", { lookbackMs: 1_000 })).items[0]!;
+  expect(shorter.then).toEqual(shorter.now);
+});
+
+test("in a pause it says who holds it, and what would be decided without", async () => {
+  const { controller } = fixture;
+  const agent = await anAgent(staticPool("paused", splitAt(50)), "paused-i");
+  await agent.report("paused-i");
+  const hold = await controller.ask("createPause", { body: { pool: "paused", reason: "network change" } });
+  const target = (prefill: number) => ({
+    policy: { name: "static", params: { allocation: splitAt(prefill) } },
+  });
+  const item = async () => (await preview("paused", target(70))).items[0]!;
+  const held = await item();
+  expect(held.now).toMatchObject({
+    kind: "hold",
+    reason: "FROZEN",
+    unheld: { kind: "hold", reason: "AT_TARGET" },
+  });
+  expect(held.then).toMatchObject({
+    kind: "hold",
+    reason: "FROZEN",
+    applies: false,
+    message: expect.stringContaining("network change") as string,
+    unheld: { kind: "move", reason: "STATIC_TARGET", allocation: splitAt(70), applies: true },
+  });
+  await controller.ask("pinInstance", { params: { instance: "paused-i" }, body: { reason: "firmware" } });
+  expect((await item()).then).toMatchObject({ reason: "PINNED", unheld: { reason: "STATIC_TARGET" } });
+  await controller.ask("unpinInstance", { params: { instance: "paused-i" } });
+  await controller.ask("endHold", { params: { id: hold.id }, query: { reason: "over" } });
+  expect((await item()).then).toMatchObject({ reason: "STATIC_TARGET", applies: true, unheld: null });
+});
+
 test.each([
   [{ slo: { ...SLO, attainmentShare: 2 } }, "slo.attainmentShare"],
   [{ guards: { maxStepPct: 0 } }, "guards.maxStepPct"],
   [{ limits: { minSmPct: 60, maxSmPct: 40 } }, "limits.minSmPct"],
-  [{ frozen: true }, "frozen"],
+  [{ budgetDays: 7 }, "budgetDays"],
+  [{ lookbackMs: 10 }, "lookbackMs"],
   [{ policy: { name: "magic" } }, "policy.name"],
 ])("%o is refused by name", async (body, field) => {
   await fixture.controller.call("createPool", { body: poolBody("bounds") });

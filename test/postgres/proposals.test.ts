@@ -117,6 +117,31 @@ test("a move of a pool in mode recommend waits; approved, it is carried out as t
   ]);
 });
 
+test("asked again with the same key, as after an answer that was lost, it tells what is so and does nothing", async () => {
+  await anInstance("again", { approval: { required: 2 } });
+  const open = await proposed("again-i");
+  await approve(open, ann);
+  await approve(open, bob);
+  const before = await audited("again-i");
+  for (const key of [ann, bob]) {
+    const reply = await approve(open, key);
+    expect([reply.status, reply.body]).toMatchObject([200, { state: "approved", generation: 1 }]);
+  }
+  expect(await generationOf("again-i")).toBe(1);
+  expect(await audited("again-i")).toEqual(before);
+  // Somebody who had no part in it is told that it is over, and so is who now asks for the contrary.
+  expect((await approve(open, fixture.controller.adminKey)).status).toBe(409);
+  const turned = { params: { id: open.id }, body: { reason: "no" }, key: ann };
+  expect((await fixture.controller.call("rejectProposal", turned)).status).toBe(409);
+
+  await anInstance("never");
+  const refused = await proposed("never-i");
+  const no = { params: { id: refused.id }, body: { reason: "not today" }, key: ann };
+  await fixture.controller.ask("rejectProposal", no);
+  expect((await fixture.controller.call("rejectProposal", no)).body).toMatchObject({ state: "rejected" });
+  expect((await approve(refused, ann)).status).toBe(409);
+});
+
 describe("two keys", () => {
   const twice = { approval: { required: 2 } };
   test("must be two: one that approves twice counts once", async () => {
@@ -144,6 +169,84 @@ describe("two keys", () => {
     expect((await proposalsOf("two-at-once-i"))[0]).toMatchObject({ state: "approved", generation: 1 });
     expect(await generationOf("two-at-once-i")).toBe(1);
   });
+});
+
+describe("how many keys must approve cannot be got round", () => {
+  test("a pool that asks for more since asks it of what is open", async () => {
+    await anInstance("stricter");
+    const open = await proposed("stricter-i");
+    expect(open.required).toBe(1);
+    await patchPool("stricter", { approval: { required: 2 } });
+    const first = await approve(open, ann);
+    expect(first.body).toMatchObject({ state: "open", required: 2, votes: [{ actor: "ann", counts: true }] });
+    expect(await generationOf("stricter-i")).toBe(0);
+    expect((await approve(open, bob)).body).toMatchObject({ state: "approved", required: 2, generation: 1 });
+  });
+
+  test("a pool that asks for less since still asks for as many as it did", async () => {
+    await anInstance("laxer", { approval: { required: 2 } });
+    const open = await proposed("laxer-i");
+    await patchPool("laxer", { approval: { required: 1 } });
+    expect((await approve(open, ann)).body).toMatchObject({ state: "open", required: 2 });
+    expect(await generationOf("laxer-i")).toBe(0);
+  });
+
+  test("the vote of a key that was revoked does not count, and is told", async () => {
+    await anInstance("revoked", { approval: { required: 2 } });
+    const open = await proposed("revoked-i");
+    const cyd = await fixture.controller.ask("createKey", { body: { name: "cyd", role: "operator" } });
+    await approve(open, cyd.key, "mine");
+    await fixture.controller.ask("revokeKey", { params: { id: cyd.id } });
+    const reply = await approve(open, ann);
+    expect(reply.body).toMatchObject({
+      state: "open",
+      votes: [
+        { actor: "cyd", counts: false },
+        { actor: "ann", counts: true },
+      ],
+    });
+    expect(await generationOf("revoked-i")).toBe(0);
+    const { items } = await fixture.controller.ask("listAudit", { query: { subject: "instance/revoked-i" } });
+    expect(items[0]).toMatchObject({
+      action: "proposal.approve",
+      after: { approvals: 1, notCounted: ["cyd"] },
+    });
+    const shown = await fulcrum(fixture.controller, "proposals", "get", open.id);
+    expect(shown.stdout).toMatch(/approve, not counted +cyd, .*key revoked since: mine/);
+    expect(shown.stdout).toContain("1 of 2 keys");
+    const waits = await fulcrum(fixture.controller, "explain", open.decision);
+    expect(waits.stdout).toContain(
+      '1 of 2 keys have approved (cyd (key revoked, not counted): "mine", ann).',
+    );
+    expect((await approve(open, bob)).body).toMatchObject({ state: "approved", generation: 1 });
+    // What has counted stays counted.
+    const dan = await fixture.controller.ask("createKey", { body: { name: "dan", role: "operator" } });
+    await anInstance("later");
+    const once = await proposed("later-i");
+    await approve(once, dan.key);
+    await fixture.controller.ask("revokeKey", { params: { id: dan.id } });
+    expect((await proposalsOf("later-i"))[0]).toMatchObject({ state: "approved", votes: [{ counts: true }] });
+  });
+});
+
+test("what came of a proposal is told where its decision is explained", async () => {
+  await anInstance("told");
+  const explained = async ({ decision }: Proposal) =>
+    (await fulcrum(fixture.controller, "explain", decision)).stdout;
+  const open = await proposed("told-i");
+  expect(await explained(open)).toContain(
+    `Rolled out: no. Proposal ${open.id} waits until ${open.expiresAt}: 0 of 1`,
+  );
+  const no = { params: { id: open.id }, body: { reason: "load test" }, key: ann };
+  await fixture.controller.ask("rejectProposal", no);
+  expect(await explained(open)).toContain(
+    `Rolled out: no. Proposal ${open.id} was rejected by ann: "load test".`,
+  );
+  const next = await proposed("told-i");
+  await approve(next, bob, "now");
+  expect(await explained(next)).toContain(`Proposal ${next.id} was approved by bob: "now".`);
+  const decision = await fixture.controller.ask("getDecision", { params: { id: next.decision } });
+  expect(decision.proposal).toMatchObject({ id: next.id, state: "approved", votes: [{ actor: "bob" }] });
 });
 
 test("one key rejects, with its reason; nothing moves", async () => {

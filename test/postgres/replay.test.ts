@@ -20,15 +20,18 @@ const SLO = {
 /** As many as an agent sends at once after the controller was away. */
 const BATCH = 32;
 
+let agent: TestAgent;
+let windows: ReturnType<typeof recordedLane>;
+
 /** Four minutes of a simulated engine, reported as if they had just passed, and decided on every ten windows. */
 beforeAll(async () => {
   const { controller } = fixture;
   await controller.ask("createPool", {
     body: poolBody("played", { slo: SLO, policy: { name: "search" }, controlIntervalMs: 5_000 }),
   });
-  const agent = new TestAgent(controller, "played-agent");
+  agent = new TestAgent(controller, "played-agent");
   await agent.register(registrationEntry("played-0", "played", { running: UNCONTROLLED }));
-  const windows = recordedLane({
+  windows = recordedLane({
     profile: parseProfile(JSON.parse(readFileSync(PROFILE, "utf8")), PROFILE),
     slo: SLO,
     durationMs: 240_000,
@@ -95,7 +98,7 @@ test("in words: the decisions, how far off the simulator is, the rows, and what 
     at("Off by: TTFT p50"),
     at("measured"),
     at("simulated, allocations as recorded"),
-    at("simulated, search as it ran"),
+    at("simulated, search had it moved (mode observe)"),
     at("simulated, feedback"),
     at("What this cannot know"),
   ];
@@ -128,4 +131,32 @@ test("explain tells a decision from what was seen to how it turned out", async (
   expect(stdout).toContain(items[0]!.message);
   const json = await fulcrum(fixture.controller, "explain", items[0]!.id, "--json");
   expect(JSON.parse(json.stdout)).toMatchObject({ decision: { id: items[0]!.id }, reconfiguration: null });
+});
+
+test("time under other settings is left out of what is said to have run, and told", async () => {
+  const { controller } = fixture;
+  const params = { pool: "played" };
+  const headers = { "if-match": "*" };
+  const policy = { name: "static" as const, params: { allocation: UNCONTROLLED } };
+  await controller.ask("patchPool", { params, body: { policy }, headers });
+  const slo = { ...SLO, ttft: { percentile: 0.9, boundMs: 5_000 } };
+  await controller.ask("putSlo", { params, body: slo, headers });
+  const nowMs = Date.now();
+  const window = { ...windows.at(-1)!, generation: 0, startAtMs: nowMs - 500, endAtMs: nowMs };
+  const entry = instanceReport("played-0", [window], { observed: { ...UNCONTROLLED, generation: 0 } });
+  await controller.ask("report", { body: report("played-agent", [entry]), key: await agent.key() });
+  await evaluate(controller, "played-0");
+  const { items } = await controller.ask("listDecisions", { query: { pool: "played", limit: 1 } });
+  expect(items[0]?.policy.name).toBe("static");
+  const [{ cut, ran }] = (await replayed()).instances;
+  expect([cut.at, ran]).toEqual([items[0]!.at, "static"]);
+  expect(cut.change).toContain('policy.name "search" -> "static"');
+  expect(cut.change).toContain("slo.ttft.boundMs 400 -> 5000");
+  const { stdout } = await fulcrum(controller, ..."replay --pool played --from 1h".split(" "));
+  expect(stdout).toContain(
+    `played-0: only from ${items[0]!.at} on. Decisions before that went by other settings`,
+  );
+  // The time before, as it asks for: search, on its own.
+  const before = await replayed("--to", new Date(Date.parse(items[0]!.at) - 1).toISOString());
+  expect(before.instances[0]).toMatchObject({ cut: null, ran: "search" });
 });

@@ -181,6 +181,70 @@ test("a rollback that fails too is left to a person: failed, and the instance is
   expect((await instanceOf(instance)).conditions).not.toContain("Degraded");
 });
 
+describe("what a person sets by hand and what is not reached", () => {
+  const body = { ttlMs: 600_000, reason: "a trial" };
+  const byHand = {
+    override: (instance: string) =>
+      fixture.controller.ask("overrideInstance", {
+        params: { instance },
+        body: { ...body, allocation: splitAt(30) },
+      }),
+    rollback: (instance: string) =>
+      fixture.controller.ask("rollbackInstance", { params: { instance }, body: { ...body, generation: 0 } }),
+  };
+  const holdOf = async (instance: string, id: string) => {
+    const { items } = await fixture.controller.ask("listHolds", { query: { instance } });
+    return items.find((hold) => hold.id === id);
+  };
+
+  test.each(["override", "rollback"] as const)(
+    "a silent agent: the hold ends with the reason, and does not pin what nobody chose: %s",
+    async (what) => {
+      const { instance, agent } = await aSettledInstance();
+      const { id } = await byHand[what](instance);
+      await expect.poll(async () => (await holdOf(instance, id))?.active, SOON).toBe(false);
+      const ended = await holdOf(instance, id);
+      expect(ended).toMatchObject({
+        endedBy: "controller",
+        endReason:
+          "not reached: nothing was heard in state offered until the deadline; " +
+          "it goes back to prefill 60 %, decode 40 %, KV quota 100 %",
+      });
+      await agent.carryOut(instance, 3);
+      const { desired, pinned } = await instanceOf(instance);
+      expect([desired, pinned]).toEqual([{ ...splitAt(60), generation: 3 }, false]);
+      const { items } = await fixture.controller.ask("listAudit", {
+        query: { subject: `instance/${instance}` },
+      });
+      expect(items.find(({ action }) => action === "hold.end")).toMatchObject({
+        actor: "controller",
+        before: { id, active: true },
+        after: { id, active: false, endReason: ended!.endReason },
+      });
+      // The policy is free again, once it has waited as after any rollback.
+      expect(await evaluate(fixture.controller, instance, Date.now() + 300_000)).toBe(true);
+    },
+  );
+
+  test("a failure that will not pass ends it too; a pin beside it stays", async () => {
+    const { instance, agent } = await aSettledInstance();
+    await fixture.controller.ask("pinInstance", { params: { instance }, body: { reason: "mine" } });
+    const { id } = await byHand.override(instance);
+    await agent.ack(instance, 2, "failed", { failure: lasting });
+    expect((await holdOf(instance, id))?.endReason).toMatch(/^not reached: driver_gone: no such device; /);
+    expect(await instanceOf(instance)).toMatchObject({ pinned: true, desired: { generation: 3 } });
+  });
+
+  test("one that was reached is held until its end, whatever fails before it is", async () => {
+    const { instance, agent } = await aSettledInstance();
+    const { id } = await byHand.override(instance);
+    await agent.ack(instance, 2, "failed", { failure: passing });
+    await expect.poll(async () => (await assignmentOf(agent)).attempt, SOON).toBe(2);
+    await agent.carryOut(instance, 2, { attempt: 2 });
+    expect(await holdOf(instance, id)).toMatchObject({ active: true, endedBy: null });
+  });
+});
+
 describe("a group of two ranks", () => {
   const two = { rankCount: 2, ranks: [0, 1] };
   test("is offered again as a whole when one rank fails", async () => {

@@ -124,7 +124,129 @@ test("what was asked when, moves, rollouts, holds and predictions stand beside i
   // Later than all of that: what is in force stands at the beginning.
   const later = await seriesOf("marks-i", { from: new Date(Date.now() - 1).toISOString(), points: 10 });
   expect(later.asked.map(({ generation }) => generation)).toEqual([1]);
-  expect(later.marks).toEqual([]);
+  // The decision and the rollout were moments; the pin is still in force.
+  expect(later.marks.map(({ kind }) => kind)).toEqual(["hold"]);
+});
+
+test("what was in force in the range is marked with its end, whenever it began", async () => {
+  const { controller } = fixture;
+  const agent = await anAgent(poolBody("held"));
+  await agent.report("held-i");
+  const instance = "held-i";
+  const override = await controller.ask("overrideInstance", {
+    params: { instance },
+    body: { allocation: splitAt(60), ttlMs: 600_000, reason: "by hand" },
+  });
+  const pause = await controller.ask("createPause", { body: { pool: "held", reason: "for a moment" } });
+  const ended = await controller.ask("endHold", { params: { id: pause.id }, query: { reason: "over" } });
+  const { source } = controller;
+  // As if all of it had begun two minutes earlier, and the pause had been over one minute ago.
+  await source.query("UPDATE holds SET starts_at = starts_at - interval '2 min' WHERE id = ANY($1)", [
+    [override.id, pause.id],
+  ]);
+  await source.query("UPDATE holds SET ended_at = ended_at - interval '1 min' WHERE id = $1", [pause.id]);
+  const from = new Date(Date.now() - 90_000).toISOString();
+  const { marks } = await seriesOf(instance, { from });
+  const hold = (id: string) => marks.find((mark) => mark.id === id);
+  expect(hold(override.id)).toMatchObject({
+    atMs: Date.parse(override.from) - 120_000,
+    endMs: Date.parse(override.until!),
+    label: expect.stringContaining("by hand") as string,
+  });
+  expect(hold(pause.id)).toMatchObject({
+    endMs: Date.parse(ended.endedAt!) - 60_000,
+    label: expect.stringContaining("over") as string,
+  });
+  const since = await seriesOf(instance, { from: new Date(Date.now() - 30_000).toISOString() });
+  expect(since.marks.filter(({ kind }) => kind === "hold").map(({ id }) => id)).toEqual([override.id]);
+});
+
+test("a freeze window is marked at the times that it held", async () => {
+  const { controller } = fixture;
+  await anAgent(poolBody("calendar"));
+  const toMs = Math.floor(Date.now() / 3_600_000) * 3_600_000;
+  const fromMs = toMs - 3_600_000;
+  const hold = await controller.ask("createFreezeWindow", {
+    body: {
+      pool: "calendar",
+      cron: "20 * * * *",
+      timeZone: "UTC",
+      durationMs: 600_000,
+      reason: "backups",
+    },
+  });
+  const range = { from: new Date(fromMs).toISOString(), to: new Date(toMs).toISOString() };
+  expect((await seriesOf("calendar-i", range)).marks).toEqual([]);
+  await controller.source.query("UPDATE holds SET starts_at = starts_at - interval '1 day' WHERE id = $1", [
+    hold.id,
+  ]);
+  const { marks } = await seriesOf("calendar-i", range);
+  expect(marks.map(({ id, atMs, endMs }) => [id, atMs - fromMs, endMs! - fromMs])).toEqual([
+    [hold.id, 1_200_000, 1_800_000],
+  ]);
+});
+
+test("what ran is what was read back, not what was asked", async () => {
+  const agent = await anAgent(staticPool("got", splitAt(65)));
+  await agent.report("got-i");
+  const first = splitAt(64.5);
+  await agent.carryOut("got-i", 1, { delivered: first });
+  const window = { generation: 1 };
+  await agent.report("got-i", { window, entry: { observed: { ...first, generation: 1 } } });
+  const last = async () => (await seriesOf("got-i", { points: 600 })).points.at(-1)!;
+  expect(await last()).toMatchObject({ generation: 1, prefillSmPct: 64.5, decodeSmPct: 35.5 });
+  // The worker was restarted and runs a little more: the last report counts.
+  const observed = { ...splitAt(64.75), generation: 1 };
+  await agent.report("got-i", { window, entry: { observed } });
+  expect(await last()).toMatchObject({ generation: 1, prefillSmPct: 64.75 });
+  // Another generation is under way: the one before is what its acknowledgement said.
+  const body = { allocation: splitAt(70), ttlMs: 600_000, reason: "by hand" };
+  await fixture.controller.ask("overrideInstance", { params: { instance: "got-i" }, body });
+  await agent.carryOut("got-i", 2, { delivered: null });
+  const entry = { observed: null };
+  await agent.report("got-i", { window, entry });
+  expect((await last()).prefillSmPct).toBe(64.75);
+  await agent.report("got-i", {
+    window: { generation: 2 },
+    entry: { observed: { ...splitAt(69.25), generation: 2 } },
+  });
+  await agent.report("got-i", { window, entry });
+  expect((await last()).prefillSmPct).toBe(64.5);
+});
+
+test("the past is judged by the SLO of its time", async () => {
+  const { controller } = fixture;
+  const agent = await anAgent(poolBody("promise"));
+  const toMs = Math.floor(Date.now() / 1_000) * 1_000;
+  const window = { ttft: histogramAt(250, 40), tpot: histogramAt(20, 40) };
+  await agent.report("promise-i", { window: { ...window, endAtMs: toMs - 9_000 } });
+  await agent.report("promise-i", { window: { ...window, endAtMs: toMs - 1_000 } });
+  const tight = { ...SLO, ttft: { percentile: 0.5, boundMs: 100 } };
+  await controller.ask("putSlo", {
+    params: { pool: "promise" },
+    body: tight,
+    headers: { "if-match": "*" },
+  });
+  const at = (ms: number) => new Date(ms);
+  const versions =
+    "UPDATE slo_versions v SET created_at = $2 FROM pools p WHERE p.id = v.pool_id AND p.name = 'promise' AND v.version = $1";
+  await controller.source.query(versions, [1, at(toMs - 60_000)]);
+  await controller.source.query(versions, [2, at(toMs - 5_000)]);
+  const series = await seriesOf("promise-i", {
+    from: at(toMs - 20_000).toISOString(),
+    to: at(toMs).toISOString(),
+    points: 20,
+  });
+  expect(series.slo).toEqual(tight);
+  expect(series.slos).toEqual([
+    { fromMs: toMs - 20_000, version: 1, slo: SLO },
+    { fromMs: toMs - 5_000, version: 2, slo: tight },
+  ]);
+  const [before, after] = series.points;
+  expect(before!.ttftMs).toBeCloseTo(percentile(window.ttft, 0.9)!.ms, 6);
+  expect(before!.attainmentShare).toBe(1);
+  expect(after!.ttftMs).toBeCloseTo(percentile(window.ttft, 0.5)!.ms, 6);
+  expect(after!.attainmentShare).toBe(0);
 });
 
 test("the last 15 minutes unless told, and no further back than windows are kept", async () => {

@@ -154,6 +154,18 @@ test("ranks the lanes as virtual time does, and every decision comes out the sam
   expect(verified.out + verified.err).toMatch(/checked [1-9]\d* decisions: 0 differ/);
   expect(verified.code).toBe(0);
 
+  // Five minutes of engine time, with real moves: the policy that ran gives its decisions, another one a difference.
+  const replayed = await fulcrum(
+    ["replay", "--pool", "search", "--from", "10min", "--policy", "feedback"],
+    env,
+  );
+  expect(replayed.out).toMatch(/checked [1-9]\d* decisions: 0 differ, so all come out exactly as they were/);
+  expect(replayed.out).toMatch(/^Off by: .* attainment [+-]?[\d.]+ points/m);
+  expect(replayed.out).toMatch(
+    /^With feedback instead of search: attainment .* points, in the simulator, which is off by .* points on what did happen/m,
+  );
+  expect(replayed.code).toBe(0);
+
   // The end that was waited for is no interruption.
   demo?.signalGroup("SIGINT");
   expect(await demo?.end()).toEqual({ code: 0, signal: null });

@@ -90,6 +90,19 @@ describe("an agent with its controller", () => {
     await controller.until(() => windowsOf("chat-0").at(-1)?.generation === 1, "a window of generation 1");
   });
 
+  test("sends the trace of a change back with its acknowledgements, and none where it came with none", async () => {
+    await startAgent();
+    await controller.until(() => windowsOf("chat-0").length >= 1, "a window");
+    await bringTo(1);
+    expect([...controller.ackTraces]).toEqual([null]);
+    controller.ackTraces.clear();
+    const traceparent = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`;
+    controller.assign("chat-0", 2, SPLIT, 1, { traceparent });
+    await controller.until(verified(2), "generation 2 is verified");
+    expect(steps(2)).toEqual(["preparing", "ready", "switched", "verified"]);
+    expect(controller.ackTraces).toContain(traceparent);
+  });
+
   test("numbers windows without a gap or a repeat, each a valid one that adds up", async () => {
     await startAgent();
     await controller.until(() => windowsOf("chat-0").length >= 5, "five windows");

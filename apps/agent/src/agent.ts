@@ -11,6 +11,7 @@ import { NodeHealth } from "./health/node-health.js";
 import { InstanceLoop } from "./instance-loop.js";
 import { Journal } from "./journal.js";
 import { createReader } from "./reader/create-reader.js";
+import { tlsFetch } from "./tls-fetch.js";
 
 export const AGENT_VERSION = "0.1.0";
 
@@ -42,10 +43,10 @@ export class Agent {
 
   static async create(config: AgentConfig, log: Logger, clock: Clock = systemClock): Promise<Agent> {
     const metrics = new AgentMetrics();
-    const { url, keyFile, requestTimeoutMs, maxBackoffMs, reregisterMs, longPollMs } = config.controller;
+    const { url, keyFile, tls, requestTimeoutMs, maxBackoffMs, reregisterMs, longPollMs } = config.controller;
     const link = new ControllerLink(clock, log, maxBackoffMs);
     const key = (): string => readKey(keyFile, process.env["FULCRUM_AGENT_KEY"]);
-    const client = new ControllerClient({ url, requestTimeoutMs, key });
+    const client = new ControllerClient({ url, requestTimeoutMs, key, fetch: tlsFetch(tls) });
     const health = await NodeHealth.create(config, clock, log);
     const instances: InstanceLoop[] = [];
     const session = new ControllerSession({

@@ -29,6 +29,13 @@ describe("the agent's configuration", () => {
     expect(config).toMatchObject({ windowMs: 1_000, statusPort: null, stateDir: "/etc/fulcrum/state" });
     expect(config.controller.keyFile).toBe("/etc/fulcrum/agent.key");
     expect(config.instances[0]?.driver).toMatchObject({ socket: "/etc/fulcrum/x.sock" });
+    const tls = "tls: { caFile: ca.crt, certFile: /pki/a.crt, keyFile: a.key }";
+    const secure = GOOD.replace("http://127.0.0.1:7070,", `https://controller:7070, ${tls},`);
+    expect(parseConfig(secure, "/etc/fulcrum/agent.yaml").controller.tls).toEqual({
+      caFile: "/etc/fulcrum/ca.crt",
+      certFile: "/pki/a.crt",
+      keyFile: "/etc/fulcrum/a.key",
+    });
   });
 
   test.each<[string, [string, string], RegExp]>([
@@ -44,6 +51,16 @@ describe("the agent's configuration", () => {
       "a socket path that the system cannot hold",
       ["./x.sock", `/tmp/${"x".repeat(120)}`],
       /driver\.socket: .*107/,
+    ],
+    [
+      "a certificate without its key",
+      ["http://127.0.0.1:7070,", "https://c:7070, tls: { certFile: a.crt },"],
+      /controller\.tls\.keyFile: goes with certFile/,
+    ],
+    [
+      "TLS files where nothing is encrypted",
+      ["7070,", "7070, tls: { caFile: a.crt },"],
+      /controller\.url: must be https/,
     ],
     ["text that is not YAML", ["agent: node-a", "agent: [node-a"], /is not YAML/],
     [

@@ -80,20 +80,40 @@ const instanceConfig = z
     error: "must be below rankCount",
   });
 
+/** docs/security.md */
+const controllerTls = z
+  .strictObject({
+    caFile: z.string().min(1).optional(),
+    certFile: z.string().min(1).optional(),
+    keyFile: z.string().min(1).optional(),
+  })
+  .refine(({ certFile, keyFile }) => (certFile === undefined) === (keyFile === undefined), {
+    path: ["keyFile"],
+    error: "goes with certFile: give both or neither",
+  });
+
+const controllerConfig = z
+  .strictObject({
+    url: httpUrl,
+    keyFile: z.string().min(1).optional(),
+    tls: controllerTls.optional(),
+    requestTimeoutMs: durationMs(50, 60_000, 5_000),
+    longPollMs: durationMs(0, MAX_LONG_POLL_MS, 25_000),
+    /** Between two tries to register an instance that the controller rejected. */
+    reregisterMs: durationMs(50, 600_000, 10_000),
+    /** Longest wait between two tries while the controller is away. */
+    maxBackoffMs: durationMs(50, 600_000, 15_000),
+  })
+  .refine(({ url, tls }) => tls === undefined || url.startsWith("https:"), {
+    path: ["url"],
+    error: "must be https:// where tls is given",
+  });
+
 const agentConfig = z
   .strictObject({
     agent: name,
     node: z.string().min(1).max(253).default(hostname),
-    controller: z.strictObject({
-      url: httpUrl,
-      keyFile: z.string().min(1).optional(),
-      requestTimeoutMs: durationMs(50, 60_000, 5_000),
-      longPollMs: durationMs(0, MAX_LONG_POLL_MS, 25_000),
-      /** Between two tries to register an instance that the controller rejected. */
-      reregisterMs: durationMs(50, 600_000, 10_000),
-      /** Longest wait between two tries while the controller is away. */
-      maxBackoffMs: durationMs(50, 600_000, 15_000),
-    }),
+    controller: controllerConfig,
     stateDir: z.string().min(1),
     windowMs: durationMs(50, 60_000, 1_000),
     /** Between two looks at an engine that is preparing or switching. */
@@ -157,11 +177,20 @@ export function parseConfig(text: string, path: string): AgentConfig {
 
 function withAbsolutePaths(config: AgentConfig, path: string): AgentConfig {
   const folder = dirname(resolve(path));
-  const { keyFile } = config.controller;
+  const { keyFile, tls } = config.controller;
+  const beside = (file: string | undefined) => file && resolve(folder, file);
   return {
     ...config,
     stateDir: resolve(folder, config.stateDir),
-    controller: { ...config.controller, keyFile: keyFile && resolve(folder, keyFile) },
+    controller: {
+      ...config.controller,
+      keyFile: beside(keyFile),
+      tls: tls && {
+        caFile: beside(tls.caFile),
+        certFile: beside(tls.certFile),
+        keyFile: beside(tls.keyFile),
+      },
+    },
     instances: config.instances.map((instance, index) => {
       const { driver, ranks } = instance;
       if (driver.type === "engine-sim") {

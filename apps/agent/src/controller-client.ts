@@ -8,10 +8,12 @@ import type {
   Report,
   ReportAnswer,
 } from "@fulcrum/contracts/agent-api.js";
+import { FEATURES_HEADER, TRACEPARENT_FEATURE } from "@fulcrum/contracts/agent-api.js";
 import { agentRoutes } from "@fulcrum/contracts/agent-routes.js";
 import { type Problem, problem } from "@fulcrum/contracts/problem.js";
 import type { z } from "zod";
 import { withDeadline } from "./deadline.js";
+import { type Fetch, tlsAdvice } from "./tls-fetch.js";
 
 /** 256 instances with their assignments take some 100 KB. */
 const MAX_ANSWER_BYTES = 10_000_000;
@@ -37,6 +39,8 @@ export interface ControllerClientOptions {
   readonly requestTimeoutMs: number;
   /** Asked before every request: a key that was replaced is picked up without a restart. */
   readonly key: () => string;
+  /** Absent: the usual one. */
+  readonly fetch?: Fetch;
 }
 
 export interface PollAnswer {
@@ -71,8 +75,10 @@ export class ControllerClient {
     return this.post(agentRoutes.report.path, body, agentRoutes.report.answer);
   }
 
-  acknowledge(body: AckRequest): Promise<AckAnswer> {
-    return this.post(agentRoutes.acknowledge.path, body, agentRoutes.acknowledge.answer);
+  /** `traceparent`: of the change that all of them are of, where it came with one. */
+  acknowledge(body: AckRequest, traceparent: string | null = null): Promise<AckAnswer> {
+    const headers: Record<string, string> = traceparent === null ? {} : { traceparent };
+    return this.post(agentRoutes.acknowledge.path, body, agentRoutes.acknowledge.answer, headers);
   }
 
   /** Waits up to `waitMs` for assignments that differ from those of `etag`. */
@@ -101,8 +107,13 @@ export class ControllerClient {
     };
   }
 
-  private async post<T>(path: string, body: unknown, shape: z.ZodType<T>): Promise<T> {
-    const { text } = await this.call({ path, body });
+  private async post<T>(
+    path: string,
+    body: unknown,
+    shape: z.ZodType<T>,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<T> {
+    const { text } = await this.call({ path, body, headers });
     return checked(shape, text);
   }
 
@@ -114,20 +125,22 @@ export class ControllerClient {
     } catch (error) {
       if (error instanceof ControllerError) throw error;
       const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-      throw new ControllerError("away", `${call.path}: ${String(cause)}`);
+      const advice = tlsAdvice(cause);
+      throw new ControllerError("away", `${call.path}: ${String(cause)}${advice ? ` (${advice})` : ""}`);
     }
     if (heard.status < 300 || heard.status === 304) return heard;
     throw refusal(call.path, heard.status, heard.text);
   }
 
   private async send(call: Call, signal: AbortSignal): Promise<Heard> {
-    const { url, key } = this.options;
+    const { url, key, fetch: send = fetch } = this.options;
     const hasBody = call.body !== undefined;
-    const response = await fetch(`${url.replace(/\/+$/, "")}${call.path}`, {
+    const response = await send(`${url.replace(/\/+$/, "")}${call.path}`, {
       method: hasBody ? "POST" : "GET",
       headers: {
         authorization: `Bearer ${key()}`,
         accept: "application/json",
+        [FEATURES_HEADER]: TRACEPARENT_FEATURE,
         ...(hasBody ? { "content-type": "application/json" } : {}),
         ...call.headers,
       },

@@ -51,6 +51,8 @@ export class ControllerSession {
   private exchanging: Promise<void> | null = null;
   private acknowledging: Promise<void> | null = null;
   private refusedReports = 0;
+  /** By instance, of the newest generation that came with one; what the controller did not trace is not in it. */
+  private readonly traces = new Map<string, { readonly generation: number; readonly traceparent: string }>();
 
   constructor(private readonly options: SessionOptions) {}
 
@@ -221,7 +223,8 @@ export class ControllerSession {
     while (this.outbox.size > 0 && this.registered.size > 0 && link.mayTry) {
       const acks = this.outbox.head();
       try {
-        const answer = await client.acknowledge({ agent, sentAtMs: clock.nowMs(), acks: [...acks] });
+        const body = { agent, sentAtMs: clock.nowMs(), acks: [...acks] };
+        const answer = await client.acknowledge(body, this.traceOf(acks));
         link.heard();
         this.outbox.remove(acks);
         for (const { outcome } of answer.results) metrics.add("acks_total", { outcome });
@@ -242,9 +245,24 @@ export class ControllerSession {
   }
 
   private assign(assignment: Assignment): void {
-    const loop = this.loopOf(assignment.instance);
+    const { instance, generation, traceparent } = assignment;
+    const loop = this.loopOf(instance);
+    const known = this.traces.get(instance)?.generation ?? 0;
+    if (loop && traceparent !== undefined && generation >= known)
+      this.traces.set(instance, { generation, traceparent });
     if (loop) loop.offer(assignment);
     else this.options.log.debug({ event: "assignment_of_other", instance: assignment.instance });
+  }
+
+  /** The trace that all of them belong to; null when they are of several, or of none. */
+  private traceOf(acks: readonly Ack[]): string | null {
+    const found = new Set(
+      acks.map(({ instance, generation }) => {
+        const trace = this.traces.get(instance);
+        return trace?.generation === generation ? trace.traceparent : null;
+      }),
+    );
+    return found.size === 1 ? [...found][0]! : null;
   }
 
   private noteFailure(error: unknown): void {

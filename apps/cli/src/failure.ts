@@ -1,9 +1,13 @@
+import { visible } from "./text/visible.js";
+
 /** What the process ends with; `fulcrum --help` says so too. */
 export const EXIT = {
   ok: 0,
   failed: 1,
   usage: 2,
   unreachable: 3,
+  /** Nothing was found wrong, and something that was asked could not be looked at. */
+  unchecked: 4,
   // As a shell tells of a program that Ctrl-C has ended: 128 and the number of SIGINT.
   interrupted: 130,
 } as const;
@@ -34,7 +38,7 @@ export function usageError(message: string, details: readonly string[] = []): Cl
 export function failureText(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   const details = error instanceof CliFailure ? error.details : [];
-  return [`fulcrum: ${message}`, ...details.map((line) => `  ${line}`), ""].join("\n");
+  return visible([`fulcrum: ${message}`, ...details.map((line) => `  ${line}`), ""].join("\n"));
 }
 
 export function exitCodeOf(error: unknown): ExitCode {

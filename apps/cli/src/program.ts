@@ -1,8 +1,13 @@
 import { Command, CommanderError } from "commander";
 import { addAgent } from "./commands/agent.js";
 import { addAgents } from "./commands/agents.js";
+import { addApply } from "./commands/apply.js";
 import { addAudit } from "./commands/audit.js";
-import { connectionOptions } from "./commands/command.js";
+import { addAlerts, addBudget } from "./commands/budget.js";
+import { connectionOptions, tlsOptions } from "./commands/command.js";
+import { addCanary } from "./commands/canary.js";
+import { addCapacity } from "./commands/capacity.js";
+import { addCompletion } from "./commands/completion.js";
 import { addConformance } from "./commands/conformance.js";
 import { addDecide } from "./commands/decide.js";
 import { addDecisions } from "./commands/decisions.js";
@@ -21,6 +26,7 @@ import { addReplay } from "./commands/replay.js";
 import { addSimulator } from "./commands/simulator.js";
 import { addSlo } from "./commands/slo.js";
 import { addUp } from "./commands/up.js";
+import { addWebhooks } from "./commands/webhooks.js";
 import { EXIT, exitCodeOf, failureText, type ExitCode } from "./failure.js";
 import type { Io } from "./io.js";
 import { VERSION } from "./version.js";
@@ -31,6 +37,7 @@ Exit codes:
   1  the controller refused, or something failed
   2  the command line is wrong
   3  the controller cannot be reached
+  4  nothing was found wrong, but part of what was asked could not be checked
   130  stopped by Ctrl-C
 
 Example:
@@ -53,15 +60,21 @@ export function createProgram(io: Io): Command {
       outputError: (text, write) => write(text.replace(/^error: /, "fulcrum: ")),
     })
     .addHelpText("after", FOOTER);
-  for (const option of connectionOptions()) program.addOption(option);
+  for (const option of [...connectionOptions(), ...tlsOptions()]) program.addOption(option);
   const adders = [addDemo, addUp, addPools, addSlo, addInstances, addDecisions, addReconfigurations];
   const offline = [addProfile, addSimulator];
   for (const add of [
     ...adders,
     ...offline,
+    addApply,
     addPause,
     addHolds,
     addProposals,
+    addCanary,
+    addBudget,
+    addCapacity,
+    addAlerts,
+    addWebhooks,
     addExplain,
     addReplay,
     addAgents,
@@ -72,6 +85,7 @@ export function createProgram(io: Io): Command {
     addConformance,
     addAgent,
     addOpenapi,
+    addCompletion,
   ])
     add(program, io);
   return program;

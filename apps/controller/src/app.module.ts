@@ -2,8 +2,12 @@ import { type DynamicModule, Module } from "@nestjs/common";
 import type { Logger } from "pino";
 import type { DataSource } from "typeorm";
 import { AccessModule } from "./access/access.module.js";
+import { AlertsModule } from "./alerts/alerts.module.js";
 import { AssignmentsModule } from "./assignments/assignments.module.js";
 import { AuditModule } from "./audit/audit.module.js";
+import { BudgetsModule } from "./budgets/budgets.module.js";
+import { CanaryModule } from "./canary/canary.module.js";
+import { CapacityModule } from "./capacity/capacity.module.js";
 import type { Config } from "./config.js";
 import { DecisionsModule } from "./decisions/decisions.module.js";
 import { FleetModule } from "./fleet/fleet.module.js";
@@ -17,6 +21,7 @@ import { PreviewModule } from "./preview/preview.module.js";
 import { PoolsModule } from "./pools/pools.module.js";
 import { ProposalsModule } from "./proposals/proposals.module.js";
 import { ReconfigurationsModule } from "./reconfigurations/reconfigurations.module.js";
+import { WebhooksModule } from "./webhooks/webhooks.module.js";
 
 /** The house of the controller; the arrows between the capabilities run as a window does. */
 @Module({})
@@ -34,11 +39,17 @@ export class AppModule {
         ReconfigurationsModule,
         HoldsModule,
         ProposalsModule,
+        CanaryModule,
         OutcomesModule,
         DecisionsModule,
         IngestModule,
         LiveModule,
         PreviewModule,
+        BudgetsModule,
+        AlertsModule,
+        // After all that may say something: what a sweep brings about is sent with the same sweep.
+        WebhooksModule,
+        CapacityModule,
       ],
       controllers: [HealthController],
     };

@@ -26,6 +26,35 @@ describe("readConfig", () => {
       windowRetentionHours: 24,
       decisionRetentionDays: 90,
       auditRetentionMonths: null,
+      tls: null,
+      oidc: null,
+      tracing: null,
+    });
+  });
+
+  test("reads TLS, an issuer and a collector", () => {
+    const config = readConfig({
+      DATABASE_URL,
+      FULCRUM_TLS_CERT_FILE: "/tls/tls.crt",
+      FULCRUM_TLS_KEY_FILE: "/tls/tls.key",
+      FULCRUM_OIDC_ISSUER: "https://login.example.com/realms/gpu",
+      FULCRUM_OIDC_AUDIENCE: "fulcrum",
+      FULCRUM_OIDC_ROLE_CLAIM: "realm_access.roles",
+      FULCRUM_OIDC_ROLES: "/groups/sre=operator, staff=viewer",
+      OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318",
+      OTEL_EXPORTER_OTLP_HEADERS: "authorization=Bearer%20abc, x-tenant=gpu",
+    });
+    expect(config.tls).toEqual({ certFile: "/tls/tls.crt", keyFile: "/tls/tls.key", agentCaFile: null });
+    expect(config.tracing).toEqual({
+      endpoint: "http://collector:4318",
+      headers: { authorization: "Bearer abc", "x-tenant": "gpu" },
+      serviceName: "fulcrum-controller",
+    });
+    expect(config.oidc).toEqual({
+      issuer: "https://login.example.com/realms/gpu",
+      audience: "fulcrum",
+      roleClaim: "realm_access.roles",
+      roles: { "/groups/sre": "operator", staff: "viewer" },
     });
   });
 
@@ -62,9 +91,25 @@ describe("readConfig", () => {
     ["FULCRUM_RETRY_BACKOFF_MS", "9"],
     ["FULCRUM_WINDOW_RETENTION_HOURS", "0"],
     ["FULCRUM_DECISION_RETENTION_DAYS", "3651"],
+    ["FULCRUM_OIDC_ISSUER", "http://login.example.com"],
+    ["FULCRUM_OIDC_ISSUER", "login"],
+    ["FULCRUM_OIDC_ROLES", "sre=root"],
+    ["FULCRUM_OIDC_ROLES", "operator"],
+    ["OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"],
+    ["OTEL_EXPORTER_OTLP_HEADERS", "authorization"],
   ];
   test.each(wrong)("%s=%s is refused by name", (name, value) => {
     expect(() => readConfig({ DATABASE_URL, [name]: value })).toThrow(new RegExp(`^${name}: .+`));
+  });
+
+  test.each([
+    ["FULCRUM_TLS_KEY_FILE", { FULCRUM_TLS_CERT_FILE: "a" }],
+    ["FULCRUM_TLS_CERT_FILE", { FULCRUM_TLS_KEY_FILE: "a" }],
+    ["FULCRUM_TLS_CERT_FILE", { FULCRUM_TLS_AGENT_CA_FILE: "a" }],
+    ["FULCRUM_OIDC_AUDIENCE", { FULCRUM_OIDC_ISSUER: "http://127.0.0.1:9000" }],
+    ["FULCRUM_OIDC_ISSUER", { FULCRUM_OIDC_AUDIENCE: "fulcrum" }],
+  ])("asks for %s beside %j", (missing, given) => {
+    expect(() => readConfig({ DATABASE_URL, ...given })).toThrow(new RegExp(`^${missing}: is required with`));
   });
 
   test("names every variable that is wrong, a line each", () => {

@@ -1,3 +1,4 @@
+import type { Server as HttpsServer } from "node:https";
 import { NestFactory } from "@nestjs/core";
 import { FastifyAdapter, type NestFastifyApplication } from "@nestjs/platform-fastify";
 import type { FastifyReply, FastifyRequest } from "fastify";
@@ -10,6 +11,7 @@ import { serveDashboard } from "./http/dashboard.js";
 import { serveDocs } from "./http/docs-page.js";
 import { drainOnClose } from "./http/drain.js";
 import { ProblemFilter, sendProblem, toProblem } from "./http/problem-filter.js";
+import { TlsFiles } from "./http/tls.js";
 import { validationPipe } from "./http/validation.js";
 import { nestLogger } from "./obs/logger.js";
 
@@ -22,7 +24,9 @@ export async function createApp(
   logger: Logger,
   source: DataSource,
 ): Promise<NestFastifyApplication> {
+  const tls = config.tls && new TlsFiles(config.tls, logger);
   const adapter = new FastifyAdapter({
+    ...(tls ? { https: tls.options() } : {}),
     bodyLimit: config.bodyLimitBytes,
     requestTimeout: REQUEST_TIMEOUT_MS,
     // On a stop idle keep-alive connections are cut and busy ones are served to the end.
@@ -45,6 +49,8 @@ export async function createApp(
   app.useGlobalPipes(validationPipe());
   app.useGlobalFilters(new ProblemFilter(logger));
   adapter.getInstance().removeContentTypeParser("text/plain");
+  // First: it parts plain http from TLS before anybody else sees the connection.
+  tls?.serve(adapter.getInstance().server as unknown as HttpsServer);
   drainOnClose(adapter.getInstance());
   serveDocs(adapter.getInstance());
   serveDashboard(adapter.getInstance());

@@ -1,7 +1,8 @@
 import { useEffect, useState } from "react";
 import { AgentsPage } from "./agents/agents-page.js";
+import { AlertsPage } from "./alerts/alerts-page.js";
 import { storedKey, storeKey, whenSignedOut } from "./api/client.js";
-import { LiveProvider, signOut, useConnection } from "./api/live.js";
+import { LiveProvider, signOut, useConnection, useDatabaseAway } from "./api/live.js";
 import { ApprovalsPage } from "./approvals/approvals-page.js";
 import { AuditPage } from "./audit/audit-page.js";
 import { DecisionPage } from "./decision/decision-page.js";
@@ -21,6 +22,7 @@ const PLACES = [
   ["/pools", "Pools"],
   ["/decisions", "Decisions"],
   ["/approvals", "Approvals"],
+  ["/alerts", "Alerts"],
   ["/audit", "Audit"],
   ["/agents", "Agents"],
   ["/keys", "Keys"],
@@ -75,6 +77,7 @@ function Shell() {
           Sign out
         </button>
       </header>
+      <DatabaseAway />
       <main id="main" key={path}>
         <Page place={first} name={name} />
       </main>
@@ -93,6 +96,7 @@ const PAGES: Readonly<Record<string, () => React.ReactNode>> = {
   pools: () => <PoolsPage />,
   decisions: () => <DecisionsPage />,
   approvals: () => <ApprovalsPage />,
+  alerts: () => <AlertsPage />,
   audit: () => <AuditPage />,
   agents: () => <AgentsPage />,
   keys: () => <KeysPage />,
@@ -119,13 +123,34 @@ function Page({ place, name }: { place: string; name: string | null }) {
   );
 }
 
-const WORDS = { connecting: "connecting", live: "live", lost: "connection lost, trying again" } as const;
+function DatabaseAway() {
+  return (
+    <div role="alert">
+      {useDatabaseAway() && (
+        <p className="problem away">
+          <b>The controller's database cannot be reached.</b> What is shown may be old, and nothing can be
+          changed; engines keep their splits. Trying again.
+        </p>
+      )}
+    </div>
+  );
+}
 
+const WORDS = {
+  connecting: "connecting",
+  live: "live",
+  lost: "connection lost, trying again",
+  away: "not live: the database is away",
+} as const;
+
+/** The stream stays open while the database is away, but nothing comes through it: that is not live. */
 function Connection() {
   const connection = useConnection();
+  const isAway = useDatabaseAway();
+  const state = isAway && connection === "live" ? "away" : connection;
   return (
-    <span className={`connection is-${connection}`} role="status">
-      <span aria-hidden="true">{connection === "live" ? "●" : "○"}</span> <span>{WORDS[connection]}</span>
+    <span className={`connection is-${state}`} role="status">
+      <span aria-hidden="true">{state === "live" ? "●" : "○"}</span> <span>{WORDS[state]}</span>
     </span>
   );
 }

@@ -22,6 +22,8 @@ export interface EngineSetup {
   readonly clock: () => number;
   /** Called with what happened, in order. */
   readonly onEvents: (events: readonly SimEvent[]) => void;
+  /** Called with each request before anything happens to it. */
+  readonly onSubmit?: (request: SimRequest) => void;
 }
 
 /** Faults to test with; each is used up by the operation that it hits. */
@@ -77,6 +79,7 @@ export class Engine {
     if (nowMs <= beforeMs) return 0;
     const untilMs = Math.min(nowMs, beforeMs + MAX_STEP_WALL_S * 1000 * this.#setup.speed);
     while (this.#next !== null && this.#next.arrivalMs <= untilMs) {
+      this.#setup.onSubmit?.(this.#next);
       this.#instance.submit(this.#next);
       this.#pull();
     }

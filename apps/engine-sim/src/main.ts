@@ -19,7 +19,7 @@ async function run(options: EngineOptions): Promise<void> {
   const bootId = randomUUID();
   const profile = loadProfile(options.profile);
   const arrivals = openArrivals(options);
-  const metrics = new EngineMetrics(profile, options.fineBuckets, options.slo);
+  const metrics = new EngineMetrics(profile, options.fineBuckets, options.slo, options.tellsClasses);
   const clock = createClock(options.startAtMs ?? Date.now(), options.speed);
   const engine = new Engine({
     profile,
@@ -30,6 +30,7 @@ async function run(options: EngineOptions): Promise<void> {
     bootMs: options.startAtMs === null ? 0 : Math.max(0, clock()),
     clock,
     onEvents: (events) => metrics.record(events),
+    onSubmit: (request) => metrics.submitted(request),
   });
   // HTTP first: should its port be taken, no socket file is left behind.
   const http = await listenHttp(options.host, options.port, {

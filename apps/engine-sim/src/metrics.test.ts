@@ -126,3 +126,50 @@ it("says which names are Fulcrum's own, and no counter falls from one scrape to 
     before = now;
   }
 });
+
+it("tells classes where it was asked to: each request counts in its own, and in all", async () => {
+  const initial = { split: { prefillSmPct: 60, decodeSmPct: 40 }, kvQuotaPct: 100, generation: 0 };
+  const instance = createInstance({ profile: PROFILE, initial });
+  const metrics = new EngineMetrics(PROFILE, false, null, true);
+  for (let id = 0; id < 30; id += 1) {
+    const kind = id % 3 === 0 ? "document" : "chat";
+    const request = {
+      id,
+      arrivalMs: id * 100,
+      promptTokens: 500 + id,
+      outputTokens: 20,
+      ...(id === 1 ? {} : { kind }),
+    };
+    metrics.submitted(request);
+    instance.submit(request);
+  }
+  metrics.record(instance.advanceTo(20_000));
+  const text = await metrics.expose(instance.state());
+  const valueOf = (name: string, kind: string) => {
+    const line = text
+      .split("\n")
+      .find((each) => each.startsWith(`${name}{`) && each.includes(`class="${kind}"`));
+    return Number(line?.split(" ").at(-1));
+  };
+  expect(valueOf("fulcrum:class_requests_arrived_total", "document")).toBe(10);
+  // One request is of no kind.
+  expect(valueOf("fulcrum:class_requests_arrived_total", "chat")).toBe(19);
+  for (const [kind, count] of [
+    ["document", 10],
+    ["chat", 19],
+  ] as const) {
+    expect(valueOf("fulcrum:class_time_to_first_token_seconds_count", kind)).toBe(count);
+    expect(valueOf("fulcrum:class_time_per_output_token_seconds_count", kind)).toBe(count);
+  }
+  const documents = Array.from({ length: 10 }, (_, i) => 500 + 3 * i);
+  expect(valueOf("fulcrum:class_prompt_tokens_total", "document")).toBe(documents.reduce((a, b) => a + b, 0));
+  expect(valueOf("fulcrum:class_prompt_tokens_squared_total", "document")).toBe(
+    documents.reduce((a, b) => a + b ** 2, 0),
+  );
+});
+
+it("tells no classes unless it was asked to", async () => {
+  const { upTo } = served(1_000);
+  const get = await upTo(900);
+  expect(get("fulcrum:class_requests_arrived_total")).toBeNaN();
+});

@@ -1,8 +1,9 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { InstanceState } from "@fulcrum/simulator/instance.js";
-import type { SimEvent } from "@fulcrum/simulator/job.js";
+import type { SimEvent, SimRequest } from "@fulcrum/simulator/job.js";
 import type { Profile } from "@fulcrum/simulator/profile.js";
 import { FINE_BUCKETS, SGLANG_BUCKETS } from "./buckets.js";
+import { ClassMetrics } from "./class-metrics.js";
 import type { SloBounds } from "./options.js";
 import { WorkMetrics } from "./work-metrics.js";
 
@@ -45,6 +46,7 @@ export class EngineMetrics {
   readonly #busy: Counter<"phase">;
   readonly #attained: Counter<"result">;
   readonly #work: WorkMetrics;
+  readonly #classes: ClassMetrics | null;
   #throughput = { sinceMs: 0, tokens: 0, perS: 0 };
   #generated = 0;
 
@@ -52,6 +54,7 @@ export class EngineMetrics {
     { name, maxBatch, maxBatchedTokens }: Pick<Profile, "name" | "maxBatch" | "maxBatchedTokens">,
     fineBuckets: boolean,
     private readonly slo: SloBounds | null = null,
+    tellsClasses = false,
   ) {
     const buckets = fineBuckets ? FINE_BUCKETS : SGLANG_BUCKETS;
     this.#registry.setDefaultLabels({
@@ -85,6 +88,9 @@ export class EngineMetrics {
       maxSequences: maxBatch,
       maxBatchTokens: maxBatchedTokens,
     });
+    this.#classes = tellsClasses
+      ? new ClassMetrics(this.#registry, { ttft: buckets.ttft, tpot: buckets.interToken })
+      : null;
     const registers = [this.#registry];
     this.#split = new Gauge({
       name: "fulcrum_sim:split_pct",
@@ -117,7 +123,15 @@ export class EngineMetrics {
   }
 
   record(events: readonly SimEvent[]): void {
-    for (const event of events) this.#recordEvent(event);
+    for (const event of events) {
+      this.#classes?.record(event);
+      this.#recordEvent(event);
+    }
+  }
+
+  /** Before the first event of a request. */
+  submitted(request: SimRequest): void {
+    this.#classes?.submitted(request);
   }
 
   /** The Prometheus text, with gauges as of `state`. */

@@ -50,6 +50,8 @@ export interface EngineOptions extends LoadSetup {
   readonly fineBuckets: boolean;
   /** Bounds that finished requests are counted against; null when none were given. */
   readonly slo: SloBounds | null;
+  /** Latencies are told by the workload's kinds too. */
+  readonly tellsClasses: boolean;
   readonly exitWithParent: boolean;
 }
 
@@ -78,6 +80,7 @@ export const HELP = `engine-sim: a process that stands in for an LLM engine with
   --fine-buckets         finer histogram bounds than SGLang's defaults
   --slo-ttft-ms N --slo-tpot-ms N
                          count finished requests by which of the two bounds they kept
+  --classes              tell arrivals and latencies by the workload's kinds too (SLO classes)
 
 ${LOAD_HELP}
 Time:
@@ -108,6 +111,7 @@ export function parseOptions(args: readonly string[], nowAtMs: number): EngineOp
     initial: initialFlag(flags.initial ?? "100,100,100"),
     fineBuckets: flags["fine-buckets"] === true,
     slo: sloFlags(flags["slo-ttft-ms"], flags["slo-tpot-ms"]),
+    tellsClasses: flags.classes === true,
     exitWithParent: flags["exit-with-parent"] === true,
   };
 }
@@ -154,6 +158,7 @@ function parseFlags(args: readonly string[]) {
         "fine-buckets": yes,
         "slo-ttft-ms": text,
         "slo-tpot-ms": text,
+        classes: yes,
         "exit-with-parent": yes,
         help: yes,
       },

@@ -1,4 +1,7 @@
 import { z } from "zod";
+import { budgetRoutes } from "./budget-routes.js";
+import { capacity } from "./capacity.js";
+import { canary } from "./canary.js";
 import { controlRoutes } from "./control-routes.js";
 import { liveRoutes } from "./live-routes.js";
 import * as outcomes from "./outcomes.js";
@@ -11,6 +14,7 @@ import { byAgent, byId, byInstance, byPool } from "./route-params.js";
 export const adminRoutes = defineRoutes({
   ...liveRoutes,
   ...controlRoutes,
+  ...budgetRoutes,
   listPools: {
     method: "GET",
     path: "/v1/pools",
@@ -110,6 +114,26 @@ export const adminRoutes = defineRoutes({
     query: outcomes.evidenceQuery,
     status: 200,
     answer: outcomes.evidence,
+  },
+  getCapacity: {
+    method: "GET",
+    path: "/v1/pools/:pool/capacity",
+    summary: "How many instances would keep the promise at the best split",
+    tag: "pools",
+    role: "viewer",
+    params: byPool,
+    status: 200,
+    answer: capacity,
+  },
+  getCanary: {
+    method: "GET",
+    path: "/v1/pools/:pool/canary",
+    summary: "Which instances a canary moves, and how they do beside the rest",
+    tag: "pools",
+    role: "viewer",
+    params: byPool,
+    status: 200,
+    answer: canary,
   },
   listInstances: {
     method: "GET",

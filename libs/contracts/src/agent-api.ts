@@ -96,6 +96,20 @@ export const iterationProgress = z
   })
   .meta({ id: "IterationProgress" });
 
+/** W3C Trace Context, version 00. */
+export const traceparent = z
+  .string()
+  .regex(/^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/, "must be a W3C traceparent of version 00")
+  .meta({ id: "Traceparent" });
+
+/**
+ * The header by which an agent tells what it understands beyond the first version, comma separated: a strict reader would
+ * refuse an answer with fields that it does not know.
+ */
+export const FEATURES_HEADER = "fulcrum-features";
+/** It takes `traceparent` in assignments. */
+export const TRACEPARENT_FEATURE = "traceparent";
+
 export const assignment = z
   .strictObject({
     instance: name,
@@ -117,6 +131,11 @@ export const assignment = z
           "Of a group under several agents. null: prepare and wait. Set: switch, at the end of these iterations or, " +
           "when switchAt is null, at the next boundary. Absent: switch when ready.",
       }),
+    traceparent: traceparent.optional().meta({
+      description:
+        "The trace that the change belongs to; for agents that send `fulcrum-features: traceparent`. They send it back as " +
+        "the header `traceparent` of its acknowledgements.",
+    }),
   })
   .meta({
     id: "Assignment",

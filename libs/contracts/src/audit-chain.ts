@@ -10,14 +10,26 @@ export const GENESIS = "0".repeat(64);
 
 /** The row that says that a beginning of the chain was dropped, written in the transaction that drops it. */
 export const RETENTION_ACTION = "audit.retention";
-const dropped = z.object({ toSeq: z.int(), lastHash: z.string() });
+const droppedRows = z.object({ rows: z.int(), fromSeq: z.int(), toSeq: z.int(), lastHash: z.string() });
+const DROPPED_MONTH = /^audit\/(\d{4}-\d{2})$/;
+/** As each row's time is written. What is in the database to the microsecond, before our era or never is no such one. */
+const WRITTEN_AT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/;
 
 export type Sha256 = (text: string) => string | Promise<string>;
 
 /** What was exported earlier and kept elsewhere. */
-export interface Checkpoint {
-  readonly seq: number;
-  readonly hash: string;
+export const checkpoint = z
+  .object({ seq: z.int().min(0), hash: z.string().regex(/^[0-9a-f]{64}$/, "must be 64 hexadecimal digits") })
+  .readonly();
+export type Checkpoint = z.infer<typeof checkpoint>;
+
+/** The beginning that is gone, and the row that says so. */
+export interface DroppedBeginning {
+  readonly toSeq: number;
+  readonly toldBy: number;
+  readonly at: string;
+  readonly actor: string;
+  readonly subject: string;
 }
 
 /** `seq` names the row at fault; for `missing` the first of those that are gone. */
@@ -30,6 +42,7 @@ export interface ChainFault {
     | "repeated"
     | "unlinked"
     | "beginning"
+    | "retention"
     | "cut"
     | "rewritten";
   readonly message: string;
@@ -42,8 +55,12 @@ export interface ChainReport {
   /** At most MAX_FAULTS of them; `faultCount` counts all. */
   readonly faults: readonly ChainFault[];
   readonly faultCount: number;
-  /** The checkpoints that lay within what was read. */
+  /** Rows before `first`: nobody can check them any more. Null: there are none, or no row accounts for them (a fault). */
+  readonly dropped: DroppedBeginning | null;
+  /** The checkpoints whose row was read, or was the last of a dropped month. */
   readonly checked: readonly Checkpoint[];
+  /** The checkpoints whose row was dropped: they show nothing. */
+  readonly unchecked: readonly Checkpoint[];
 }
 
 export const MAX_FAULTS = 100;
@@ -65,6 +82,27 @@ export async function verifyChain(
   return check.report();
 }
 
+/** What a report without faults still does not show, one sentence each. */
+export function limitsOf({ last, dropped, checked, unchecked, faults }: ChainReport): string[] {
+  const told: string[] = [];
+  if (dropped) {
+    const { toSeq, at, actor, toldBy, subject } = dropped;
+    told.push(
+      `rows 1 to ${toSeq} were dropped at ${at} by ${actor} (row ${toldBy}, ${subject}): not checked`,
+    );
+  }
+  for (const { seq } of unchecked)
+    told.push(`checkpoint ${seq} could not be checked: its row was dropped with the beginning`);
+  const newest = Math.max(0, ...checked.map(({ seq }) => seq));
+  if (last && newest < last.seq && !faults.some(({ kind }) => kind === "cut")) {
+    const none =
+      unchecked.length === 0 ? "without a checkpoint" : "without a checkpoint of the rows that are left";
+    const since = newest === 0 ? none : `after the newest checkpoint, row ${newest},`;
+    told.push(`${since} nothing shows that the end was not cut off, or all of it written anew`);
+  }
+  return told;
+}
+
 class ChainCheck {
   private rows = 0;
   private first: AuditEntry | null = null;
@@ -72,50 +110,64 @@ class ChainCheck {
   private readonly faults: ChainFault[] = [];
   private faultCount = 0;
   private readonly changed: AuditEntry[] = [];
-  private readonly retention = new Map<number, string>();
+  /** By the last number that went. */
+  private readonly retention = new Map<number, { readonly entry: AuditEntry; readonly lastHash: string }>();
   private readonly checked: Checkpoint[] = [];
+  private readonly checkpoints: readonly Checkpoint[];
 
   constructor(
     private readonly sha256: Sha256,
-    private readonly checkpoints: readonly Checkpoint[],
-  ) {}
+    checkpoints: readonly Checkpoint[],
+  ) {
+    // Of an empty log there is one that says nothing.
+    this.checkpoints = checkpoints.filter(({ seq }) => seq > 0);
+  }
 
   async take(entry: AuditEntry): Promise<void> {
-    const { last } = this;
     this.rows += 1;
+    const odd = oddityOf(entry);
+    if (odd !== null) this.fault(entry.seq, "changed", `row ${numberOf(entry)} (${wordsOf(entry)}) ${odd}`);
+    // It has no place in the chain: what is before and after it is judged without it.
+    if (entry.seq < 1 || entry.stored?.["seq"] !== undefined) return;
+    const { last } = this;
     this.first ??= entry;
     this.last = entry;
-    if ((await this.sha256(auditText(entry))) !== entry.hash) {
+    if ((await this.sha256(auditText(entry))) === entry.hash) this.takeRetention(entry);
+    else if (odd === null) {
       if (this.changed.length < MAX_FAULTS) this.changed.push(entry);
       else this.faultCount += 1;
-    } else if (entry.action === RETENTION_ACTION) {
-      const told = dropped.safeParse(entry.after);
-      if (told.success) this.retention.set(told.data.toSeq, told.data.lastHash);
     }
     if (last) this.link(last, entry);
     for (const checkpoint of this.checkpoints)
-      if (checkpoint.seq === entry.seq) this.compare(checkpoint, entry);
+      if (checkpoint.seq === entry.seq) this.compare(checkpoint, entry.hash);
   }
 
   async report(): Promise<ChainReport> {
     for (const entry of this.changed) await this.judge(entry);
-    this.judgeBeginning();
-    const { last } = this;
-    for (const { seq } of this.checkpoints) {
-      const isBefore = this.first !== null && seq < this.first.seq;
+    const dropped = this.judgeBeginning();
+    const { first, last } = this;
+    const unchecked: Checkpoint[] = [];
+    for (const checkpoint of this.checkpoints) {
+      const { seq } = checkpoint;
+      const toldHash = this.retention.get(seq)?.lastHash;
       if (last === null || seq > last.seq) {
         this.fault(seq, "cut", `the checkpoint has row ${seq}, the log ends at ${last?.seq ?? "none"}`);
-      } else if (!isBefore && !this.checked.some((one) => one.seq === seq)) {
+      } else if (first !== null && seq < first.seq) {
+        if (toldHash === undefined) unchecked.push(checkpoint);
+        else this.compare(checkpoint, toldHash);
+      } else if (!this.checked.some((one) => one.seq === seq)) {
         this.fault(seq, "missing", `the checkpoint has row ${seq}, which is gone`);
       }
     }
     return {
       rows: this.rows,
-      first: this.first?.seq ?? null,
+      first: first?.seq ?? null,
       last: last && { seq: last.seq, hash: last.hash },
       faults: [...this.faults].sort((a, b) => a.seq - b.seq),
       faultCount: this.faultCount,
+      dropped,
       checked: this.checked,
+      unchecked,
     };
   }
 
@@ -134,11 +186,34 @@ class ChainCheck {
     }
   }
 
-  private compare(checkpoint: Checkpoint, entry: AuditEntry): void {
+  private compare(checkpoint: Checkpoint, hash: string): void {
     this.checked.push(checkpoint);
-    if (entry.hash === checkpoint.hash) return;
-    const message = `row ${entry.seq} is another than when the checkpoint was taken: the log was written anew up to there`;
-    this.fault(entry.seq, "rewritten", message);
+    const { seq } = checkpoint;
+    if (hash === checkpoint.hash) return;
+    const message = `row ${seq} is another than when the checkpoint was taken: the log was written anew up to there`;
+    this.fault(seq, "rewritten", message);
+  }
+
+  /** A month is dropped when it is over, whole and in order; a row that says otherwise was not written by a controller. */
+  private takeRetention(entry: AuditEntry): void {
+    if (entry.action !== RETENTION_ACTION) return;
+    const told = droppedRows.safeParse(entry.after);
+    const month = DROPPED_MONTH.exec(entry.subject)?.[1];
+    if (!told.success || month === undefined) {
+      this.fault(
+        entry.seq,
+        "retention",
+        `row ${entry.seq} does not say which rows were dropped of which month`,
+      );
+      return;
+    }
+    const { rows, fromSeq, toSeq, lastHash } = told.data;
+    const says = `row ${entry.seq} says that rows ${fromSeq} to ${toSeq} of ${month} were dropped`;
+    if (month >= entry.at.slice(0, 7))
+      this.fault(entry.seq, "retention", `${says} at ${entry.at}: that month was not over`);
+    if (fromSeq < 1 || toSeq >= entry.seq || rows !== toSeq - fromSeq + 1)
+      this.fault(entry.seq, "retention", `${says}, ${rows} of them: that was no whole beginning`);
+    if (!this.retention.has(toSeq)) this.retention.set(toSeq, { entry, lastHash });
   }
 
   /** Its place in the log is hashed too: a row whose hash fits another number was moved. */
@@ -154,18 +229,29 @@ class ChainCheck {
     );
   }
 
-  private judgeBeginning(): void {
+  private judgeBeginning(): DroppedBeginning | null {
     const { first } = this;
-    if (first === null) return;
+    if (first === null) return null;
     if (first.seq === 1) {
       if (first.prevHash !== GENESIS) this.fault(1, "unlinked", "row 1 does not begin the chain");
-      return;
+      return null;
     }
-    const lastHash = this.retention.get(first.seq - 1);
-    if (lastHash === first.prevHash) return;
-    const why =
-      lastHash === undefined ? "no row says that they were dropped" : "they were others than those dropped";
-    this.fault(1, "beginning", `rows 1 to ${first.seq - 1} are gone, and ${why}`);
+    const toSeq = first.seq - 1;
+    const told = this.retention.get(toSeq);
+    const gone = `rows 1 to ${toSeq} are gone`;
+    if (told === undefined) {
+      this.fault(1, "beginning", `${gone}, and no row says that they were dropped`);
+      return null;
+    }
+    const { at, actor, subject, seq: toldBy } = told.entry;
+    if (told.lastHash !== first.prevHash)
+      this.fault(1, "beginning", `${gone}, and they were others than those dropped`);
+    // The first row of a month is, by its own time, of that month or a later one (see append_audit).
+    else if (first.at.slice(0, 7) <= subject.slice(-7)) {
+      const message = `${gone}, and row ${first.seq} is of ${first.at.slice(0, 7)} too: not whole months were dropped`;
+      this.fault(1, "beginning", message);
+    }
+    return { toSeq, toldBy, at, actor, subject };
   }
 
   private fault(seq: number, kind: ChainFault["kind"], message: string): void {
@@ -176,4 +262,17 @@ class ChainCheck {
 
 function wordsOf({ at, actor, action, subject }: AuditEntry): string {
   return `${at}, ${actor}: ${action} ${subject}`;
+}
+
+/** The number as it stands in the database. */
+function numberOf({ seq, stored }: AuditEntry): string {
+  return stored?.["seq"] ?? String(seq);
+}
+
+/** What no controller has written, whatever its hash says; null: nothing of that kind. */
+function oddityOf({ seq, at, stored }: AuditEntry): string | null {
+  const [column] = Object.entries(stored ?? {});
+  if (column) return `holds ${column[1] ?? "a null"} as its ${column[0]}: it was changed`;
+  if (seq < 1) return "has a number below 1: it was changed";
+  return WRITTEN_AT.test(at) ? null : "has a time that is none to the millisecond: it was changed";
 }

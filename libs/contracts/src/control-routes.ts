@@ -52,6 +52,16 @@ export const controlRoutes = defineRoutes({
     status: 200,
     answer: holds.hold,
   },
+  listGenerations: {
+    method: "GET",
+    path: "/v1/instances/:instance/generations",
+    summary: "Earlier generations of an instance that a rollback can go back to, newest first",
+    tag: "holds",
+    role: "viewer",
+    params: byInstance,
+    status: 200,
+    answer: holds.earlierGenerations,
+  },
   listHolds: {
     method: "GET",
     path: "/v1/holds",

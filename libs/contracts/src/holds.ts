@@ -1,6 +1,6 @@
 /** Holds: everything that keeps the policy from moving an instance, whoever put it there. */
 import { z } from "zod";
-import { allocation, generation, name, page, timestamp, uuid } from "./primitives.js";
+import { allocation, generation, name, page, timestamp, uuid, words } from "./primitives.js";
 
 export const MIN_HOLD_MS = 1_000;
 export const MAX_HOLD_MS = 30 * 86_400_000;
@@ -9,7 +9,7 @@ export const MAX_ACTIVE_HOLDS = 1_000;
 export const MAX_FREEZE_WINDOWS = 100;
 const MIN_WINDOW_MS = 60_000;
 
-export const reason = z.string().trim().min(1).max(500).meta({ description: "Why; told wherever it shows." });
+export const reason = words(1, 500).meta({ description: "Why; told wherever it shows." });
 const ttlMs = z.int().min(MIN_HOLD_MS).max(MAX_HOLD_MS);
 const openEndedTtlMs = ttlMs.nullable().default(null).meta({ description: "null: until it is taken away." });
 
@@ -52,9 +52,17 @@ export const hold = z
     active: z.boolean().meta({ description: "Not ended, and its time has not run out." }),
     holding: z.boolean().meta({ description: "active, and of a freeze window: it is one of its times now." }),
     window: z
-      .strictObject({ from: timestamp, until: timestamp })
+      .strictObject({
+        from: timestamp,
+        until: timestamp.nullable().meta({
+          description:
+            "Times that follow each other without a gap are one; null: 500 of them do, and its end is not in sight.",
+        }),
+      })
       .nullable()
-      .meta({ description: "Of an active freeze window: the present or the coming time." }),
+      .meta({
+        description: "Of an active freeze window: the present time, since it last began, or the coming one.",
+      }),
   })
   .meta({ id: "Hold" });
 
@@ -95,6 +103,30 @@ export const rollbackInput = z
   })
   .meta({ id: "RollbackInput" });
 
+/** Earlier generations that are listed: the newest ones, and the oldest that is known. */
+export const MAX_GENERATIONS = 100;
+
+export const earlierGenerations = z
+  .strictObject({
+    items: z
+      .array(
+        z.strictObject({
+          generation,
+          allocation,
+          origin: z.enum(["found", "verified"]).meta({
+            description:
+              "found: what ran before the controller moved it; verified: a rollout was seen through.",
+          }),
+          at: timestamp
+            .nullable()
+            .meta({ description: "Since when it was in force; null: not known any more." }),
+        }),
+      )
+      .meta({ description: `Newest first, at most ${MAX_GENERATIONS}.` }),
+  })
+  .meta({ id: "EarlierGenerations" });
+
+export type EarlierGenerations = z.infer<typeof earlierGenerations>;
 export type Hold = z.infer<typeof hold>;
 export type HoldKind = z.infer<typeof holdKind>;
 export type Schedule = z.infer<typeof schedule>;

@@ -20,7 +20,7 @@ export const liveRoutes = defineRoutes({
     method: "GET",
     path: "/v1/events",
     summary:
-      "What changes, as server-sent events: window, decision, rollout, hold, proposal, position, reset. " +
+      "What changes, as server-sent events: window, decision, rollout, hold, proposal, pool, position, reset. " +
       "Last-Event-ID catches up over the last minute",
     tag: "fleet",
     role: "viewer",

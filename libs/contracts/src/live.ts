@@ -26,7 +26,7 @@ export const spark = z
 
 export const fleetItem = z
   .strictObject({
-    instance: instance.omit({ bucketWarnings: true }),
+    instance: instance.omit({ bucketWarnings: true, flaps: true }),
     attainmentShare: share.meta({
       description:
         "Share of first tokens within their bound times share of answers within theirs; null without both.",
@@ -86,8 +86,9 @@ export const seriesPoint = z
   .meta({
     id: "SeriesPoint",
     description:
-      "One step, named by its beginning. Latencies at the SLO's percentile and the median; rates over engine time; gauges " +
-      "and what ran (split, quota, generation) as of the step's last window; null where it was not measured.",
+      "One step, named by its beginning. Attainment and latencies by the SLO in force at its end, and the median; rates " +
+      "over engine time; gauges and what ran (split and quota as they were read back, generation) as of the step's last " +
+      "window; null where it was not measured or not read back.",
   });
 
 export const series = z
@@ -95,7 +96,10 @@ export const series = z
     stepMs: z.int(),
     fromMs: atMs,
     toMs: atMs,
-    slo: sloTarget,
+    slo: sloTarget.meta({ description: "In force now." }),
+    slos: z.array(z.strictObject({ fromMs: atMs, version: z.int(), slo: sloTarget })).meta({
+      description: "Which SLO was in force from when on, oldest first; the first one at the beginning.",
+    }),
     points: z.array(seriesPoint).meta({ description: "Oldest first; steps without a window are left out." }),
     sampledEvery: z.int().min(1).meta({
       description: "1: every window was read; n: of so many windows that only each n-th was.",
@@ -105,7 +109,13 @@ export const series = z
     }),
     marks: z.array(
       z.strictObject({
-        atMs,
+        atMs: atMs.meta({
+          description: "When it began; of a hold that may be before the series begins.",
+        }),
+        endMs: atMs.nullable().meta({
+          description:
+            "Of a hold: when it ended or is to end (for a freeze window: this time of it); null: nobody has said when.",
+        }),
         kind: z.enum(["decision", "rollout", "hold"]),
         id: uuid,
         label: z.string(),
@@ -135,6 +145,8 @@ export const liveEvents = {
   rollout: z.strictObject({ id: uuid, instance: name, state: z.string(), generation }),
   hold: z.strictObject({ id: uuid, pool: name.nullable(), instance: name.nullable() }),
   proposal: z.strictObject({ id: uuid, instance: name, state: z.string() }),
+  /** A pool or its SLO was made, changed or deleted; `version` is the ETag to read it with. */
+  pool: z.strictObject({ pool: name, version: z.int(), sloVersion: z.int(), deleted: z.boolean() }),
   /** Closes what belongs together and carries the id to come back with; what came after the last one is sent again. */
   position: z.strictObject({ atMs }),
   /** Too much or too long ago to catch up: load anew. */

@@ -120,7 +120,8 @@ export function openApiDocument(version: string): Json {
       title: "Fulcrum",
       version,
       description:
-        "SLO-aware resource controller for LLM serving. Send `Authorization: Bearer <key>`. Problem codes: " +
+        "SLO-aware resource controller for LLM serving. Send `Authorization: Bearer <key>`, or a token of " +
+        "the OIDC issuer that the controller is set up with. Problem codes: " +
         Object.keys(PROBLEMS).join(", ") +
         ".",
     },

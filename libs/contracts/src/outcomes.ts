@@ -1,10 +1,12 @@
 /** How decisions turned out: one trial each, and the evidence that a pool's trials add up to. */
 import type { Figures } from "@fulcrum/core/outcome/attainment.js";
-import type { PredictedFigures, Subject, Verdict } from "@fulcrum/core/outcome/judge.js";
+import type { Hindsight, HindsightVerdict } from "@fulcrum/core/outcome/hindsight.js";
+import type { PredictedFigures, PredictedOutcome, Subject, Verdict } from "@fulcrum/core/outcome/judge.js";
 import { z } from "zod";
+import { canary } from "./canary.js";
 import { reason } from "./holds.js";
 import { mode } from "./pools.js";
-import { name, timestamp } from "./primitives.js";
+import { allocation, name, timestamp } from "./primitives.js";
 
 const share = z.number().min(0).max(1);
 
@@ -50,6 +52,40 @@ const predictedFigures = z
   })
   .meta({ id: "PredictedFigures" }) satisfies z.ZodType<PredictedFigures>;
 
+const predictedOutcome = predictedFigures
+  .extend({
+    stayingShare: share.nullable().meta({
+      description:
+        "Of a move: the same for leaving it. The policy moved for the difference of the two; null: it said nothing of leaving it.",
+    }),
+  })
+  .meta({ id: "PredictedOutcome" }) satisfies z.ZodType<PredictedOutcome>;
+
+export const hindsightVerdict = z.enum(["would_have_helped", "would_not", "cannot_tell"]).meta({
+  id: "HindsightVerdict",
+  description:
+    "would_have_helped: by the model, more requests would have been within both bounds; cannot_tell: the model's error on " +
+    "what did happen is larger than the difference, or it has nothing to say.",
+}) satisfies z.ZodType<HindsightVerdict>;
+
+/** Of a move that was only recorded: the policy's model with the load that really came. */
+export const hindsight = z
+  .strictObject({
+    verdict: hindsightVerdict,
+    move: allocation.meta({ description: "What was recorded." }),
+    staying: predictedFigures.nullable().meta({ description: "By the model; beside what was observed." }),
+    moving: predictedFigures.nullable(),
+    gainShare: z
+      .number()
+      .nullable()
+      .meta({ description: "Of requests within both bounds: moving less staying." }),
+    errorShare: share.nullable().meta({
+      description: "How far the model was off on what did happen: staying less observed.",
+    }),
+    message: z.string(),
+  })
+  .meta({ id: "Hindsight" }) satisfies z.ZodType<Hindsight>;
+
 /** `trial` of a decision: `outcome` there says whether it was applied. */
 export const trial = z
   .strictObject({
@@ -60,10 +96,13 @@ export const trial = z
     to: timestamp.nullable(),
     requests: z.int().nullable().meta({ description: "That finished between the two." }),
     before: figures.nullable(),
-    predicted: predictedFigures.nullable(),
+    predicted: predictedOutcome.nullable(),
     observed: figures.nullable(),
     message: z.string(),
     takenBack: z.boolean().meta({ description: "The allocation before was restored because of this." }),
+    hindsight: hindsight.nullable().meta({
+      description: "Subject stay, once the trial is over: would the move have helped?",
+    }),
   })
   .meta({ id: "Trial" });
 
@@ -96,17 +135,35 @@ export const evidence = z
             .strictObject({ as_predicted: share, better: share, worse: share, cannot_tell: share })
             .meta({ description: "Of trials." }),
           takenBack: z.int(),
-          predictedGainShare: z.number().nullable().meta({
-            description: "Mean of predicted less before, over trials that have both; null: none has.",
-          }),
-          observedGainShare: z
+          predictedGainShare: z
             .number()
             .nullable()
-            .meta({ description: "Mean of observed less before, over the same trials." }),
+            .meta({
+              description:
+                "Mean of what was predicted of the move less what was predicted of leaving it, over trials that have both; " +
+                "null: none has.",
+            }),
+          observedGainShare: z.number().nullable().meta({
+            description:
+              "Mean of observed less before, over the trials compared; what the load did in between is in it.",
+          }),
           compared: z.int().meta({ description: "How many trials the two means are over." }),
+          hindsight: z
+            .strictObject({
+              would_have_helped: z.int(),
+              would_not: z.int(),
+              cannot_tell: z.int(),
+              gainShare: z.number().nullable().meta({
+                description:
+                  "Mean of what the moves would have gained, where the model told it; null: it never did.",
+              }),
+            })
+            .nullable()
+            .meta({ description: "Of the moves that were only recorded; null for applied ones." }),
         }),
       )
       .meta({ description: "By mode and subject; those without a trial are left out." }),
+    canary: canary.nullable().meta({ description: "While the pool is in mode canary." }),
     message: z.string(),
   })
   .meta({ id: "Evidence" });

@@ -13,12 +13,31 @@ import type { PolicyName } from "@fulcrum/core/nouns.js";
 import { SEARCH_PARTS } from "@fulcrum/core/decision.js";
 import { z } from "zod";
 import { approval } from "./proposals.js";
-import { allocation, limits, name, sloTarget, timestamp, uuid } from "./primitives.js";
+import { allocation, limits, line, name, sloTarget, timestamp, uuid } from "./primitives.js";
 
-export const mode = z.enum(["observe", "recommend", "enforce"]).meta({
+export const mode = z.enum(["observe", "recommend", "canary", "enforce"]).meta({
   id: "Mode",
-  description: "observe: decide and change nothing; recommend: a person approves; enforce: apply.",
+  description:
+    "observe: decide and change nothing; recommend: a person approves; canary: apply on a share of the instances and " +
+    "change nothing on the rest; enforce: apply.",
 });
+
+/** How a pool in mode `canary` is parted. */
+export const canarySettings = z
+  .strictObject({
+    share: z
+      .number()
+      .min(0.01)
+      .max(0.5)
+      .meta({
+        description:
+          "Of the instances; at least one of two or more. Which ones is told by a hash of their ids, and changes for none " +
+          "that stays when others come and go, but where the last one of either part went.",
+      }),
+  })
+  .meta({ id: "CanarySettings" });
+
+export const DEFAULT_CANARY: CanarySettings = { share: 0.2 };
 
 const staticParams = z.strictObject({ allocation }) satisfies z.ZodType<StaticParams>;
 
@@ -132,8 +151,10 @@ export const guards = z
   })
   .meta({ id: "Guards" }) satisfies z.ZodType<GuardConfig>;
 
+export const DEFAULT_BUDGET_DAYS = 28;
+
 const settings = {
-  model: z.string().min(1).max(200),
+  model: line(200),
   mode,
   policy: policyInput,
   guards: guards.partial(),
@@ -155,7 +176,11 @@ const settings = {
   autoRollback: z.boolean().meta({
     description: "Mode enforce: take a change back that made it worse; after three in a row hold still.",
   }),
+  budgetDays: z.int().min(1).max(90).meta({
+    description: "Over how many days the promise (slo.attainmentShare) is counted as an error budget.",
+  }),
   approval: approval.partial().meta({ description: "Mode recommend: how many must approve, and by when." }),
+  canary: canarySettings.partial().meta({ description: "Mode canary: on which share of the instances." }),
 };
 
 export const poolInput = z
@@ -171,13 +196,16 @@ export const poolInput = z
     lookbackMs: settings.lookbackMs.default(30_000),
     frozen: settings.frozen.default(false),
     autoRollback: settings.autoRollback.default(true),
+    budgetDays: settings.budgetDays.default(DEFAULT_BUDGET_DAYS),
     approval: settings.approval.default({}),
+    canary: settings.canary.default({}),
   })
   .meta({ id: "PoolInput" });
 
-/** Only what is named changes. The SLO has a route of its own. */
+/** Only what is named changes. The SLO has a route of its own too, for whoever changes nothing else. */
 export const poolPatch = z
   .strictObject({
+    slo: sloTarget.optional(),
     model: settings.model.optional(),
     mode: settings.mode.optional(),
     policy: settings.policy.optional(),
@@ -187,7 +215,9 @@ export const poolPatch = z
     lookbackMs: settings.lookbackMs.optional(),
     frozen: settings.frozen.optional(),
     autoRollback: settings.autoRollback.optional(),
+    budgetDays: settings.budgetDays.optional(),
     approval: settings.approval.optional(),
+    canary: settings.canary.optional(),
   })
   .meta({ id: "PoolPatch" });
 
@@ -214,7 +244,9 @@ export const pool = z
     lookbackMs: z.int(),
     frozen: z.boolean(),
     autoRollback: z.boolean(),
+    budgetDays: z.int(),
     approval,
+    canary: canarySettings,
     slo: sloTarget,
     sloVersion: z.int(),
     version: z.int().meta({ description: "Grows with every change; its ETag." }),
@@ -224,6 +256,7 @@ export const pool = z
   })
   .meta({ id: "Pool" });
 
+export type CanarySettings = z.infer<typeof canarySettings>;
 export type PoolInput = z.infer<typeof poolInput>;
 export type PoolPatch = z.infer<typeof poolPatch>;
 export type Pool = z.infer<typeof pool>;

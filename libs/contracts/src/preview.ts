@@ -8,13 +8,21 @@ export const MAX_PREVIEWED = 200;
 
 /** What is left out stays as it is. */
 export const previewInput = poolPatch
-  .pick({ policy: true, mode: true, guards: true, limits: true })
+  .pick({
+    policy: true,
+    mode: true,
+    canary: true,
+    guards: true,
+    limits: true,
+    lookbackMs: true,
+    frozen: true,
+  })
   .extend({ slo: sloTarget.optional() })
   .meta({ id: "PreviewInput" });
 
 const latencies = z.strictObject({ ttftMs: z.number().nullable(), tpotMs: z.number().nullable() });
 
-export const previewDecision = z
+const outcome = z
   .strictObject({
     kind: z.enum(["move", "hold"]),
     reason: z.string(),
@@ -24,6 +32,16 @@ export const previewDecision = z
     allocation,
     predicted: latencies.nullable(),
     observed: latencies.extend({ ttftOkShare: z.number().nullable(), tpotOkShare: z.number().nullable() }),
+  })
+  .meta({ id: "PreviewOutcome" });
+
+export const previewDecision = outcome
+  .extend({
+    unheld: outcome.nullable().meta({
+      description:
+        "Where a person, a freeze or what follows failed changes (degraded, cool-down) holds it: what would be decided " +
+        "without. null: nothing of that holds it.",
+    }),
   })
   .meta({ id: "PreviewDecision" });
 
@@ -44,4 +62,5 @@ export const preview = z
 
 export type PreviewInput = z.infer<typeof previewInput>;
 export type Preview = z.infer<typeof preview>;
+export type PreviewOutcome = z.infer<typeof outcome>;
 export type PreviewDecision = z.infer<typeof previewDecision>;

@@ -18,8 +18,8 @@ export type Problem = z.infer<typeof problem>;
 /** Every code a problem may carry, with its HTTP status and title. */
 export const PROBLEMS = {
   invalid_request: { status: 400, title: "The request is not valid" },
-  unauthenticated: { status: 401, title: "No valid API key was given" },
-  forbidden: { status: 403, title: "The key's role does not allow this" },
+  unauthenticated: { status: 401, title: "The caller could not be identified" },
+  forbidden: { status: 403, title: "The caller may not do this" },
   not_found: { status: 404, title: "There is no such thing" },
   conflict: { status: 409, title: "It clashes with what is there" },
   gone: { status: 410, title: "It was deleted" },

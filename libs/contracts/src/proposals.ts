@@ -1,6 +1,15 @@
 /** Proposals: moves of a pool in mode `recommend` that wait for people. */
 import { z } from "zod";
-import { allocation, generatedAllocation, generation, name, page, timestamp, uuid } from "./primitives.js";
+import {
+  allocation,
+  generatedAllocation,
+  generation,
+  name,
+  page,
+  timestamp,
+  uuid,
+  words,
+} from "./primitives.js";
 
 export const proposalState = z
   .enum(["open", "approved", "rejected", "expired", "superseded", "outdated"])
@@ -23,7 +32,10 @@ export const proposal = z
     message: z.string(),
     predicted: z.strictObject({ ttftMs: z.number().nullable(), tpotMs: z.number().nullable() }).nullable(),
     state: proposalState,
-    required: z.int().min(1).max(2).meta({ description: "How many keys must approve." }),
+    required: z.int().min(1).max(2).meta({
+      description:
+        "How many keys must approve: as the pool asked when it was made or asks now, whichever is more.",
+    }),
     votes: z.array(
       z.strictObject({
         actor: z.string(),
@@ -31,6 +43,7 @@ export const proposal = z
         verdict: z.enum(["approve", "reject"]),
         comment: z.string().nullable(),
         at: timestamp,
+        counts: z.boolean().meta({ description: "false: its key was revoked while the proposal was open." }),
       }),
     ),
     createdAt: timestamp,
@@ -48,12 +61,10 @@ export const proposalQuery = z.strictObject({
 });
 
 export const approveInput = z
-  .strictObject({ comment: z.string().trim().max(500).nullable().default(null) })
+  .strictObject({ comment: words(0, 500).nullable().default(null) })
   .meta({ id: "ApproveInput" });
 
-export const rejectInput = z
-  .strictObject({ reason: z.string().trim().min(1).max(500) })
-  .meta({ id: "RejectInput" });
+export const rejectInput = z.strictObject({ reason: words(1, 500) }).meta({ id: "RejectInput" });
 
 /** How a pool in mode `recommend` asks. */
 export const approval = z

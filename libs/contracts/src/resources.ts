@@ -2,8 +2,18 @@
 import { z } from "zod";
 import { capabilities, rankStep } from "./agent-api.js";
 import { trial } from "./outcomes.js";
+import { proposal } from "./proposals.js";
 import { mode } from "./pools.js";
-import { allocation, generatedAllocation, generation, name, page, timestamp, uuid } from "./primitives.js";
+import {
+  allocation,
+  generatedAllocation,
+  generation,
+  line,
+  name,
+  page,
+  timestamp,
+  uuid,
+} from "./primitives.js";
 import { window } from "./windows.js";
 
 export const reconfigurationState = z
@@ -41,6 +51,9 @@ export const instance = z
       })
       .nullable(),
     rollout: reconfigurationState.nullable(),
+    flaps: z
+      .strictObject({ used: z.int(), budget: z.int(), windowMs: z.int() })
+      .meta({ description: "Changes of direction within the window, and how many are allowed." }),
     createdAt: timestamp,
   })
   .meta({ id: "Instance" });
@@ -71,9 +84,11 @@ export const decisionSummary = z
     reason: z.string(),
     message: z.string(),
     mode,
-    outcome: z.enum(["applied", "recorded", "lost_race"]).meta({
+    outcome: z.enum(["applied", "recorded", "lost_race", "held", "outdated"]).meta({
       description:
-        "applied: it is the new allocation; recorded: a hold, or a pool that does not enforce; lost_race: another controller was first, or somebody paused at that moment.",
+        "applied: it is the new allocation; recorded: a hold, or nothing was to be changed (modes observe and recommend, " +
+        "and the rest of a canary); lost_race: another change of the instance was first; held: somebody paused or pinned " +
+        "at that moment; outdated: its pool was changed at that moment.",
     }),
     basedOnGeneration: generation,
     generation: generation.nullable().meta({ description: "The generation it made; null unless applied." }),
@@ -91,6 +106,13 @@ export const decision = decisionSummary
     policyConfig: z.record(z.string(), z.unknown()),
     guardConfig: z.record(z.string(), z.unknown()),
     decision: z.record(z.string(), z.unknown()),
+    stoppedBy: z.string().nullable().meta({
+      description:
+        "Of a move that was to be made and was not: what stopped it at that moment, in a sentence.",
+    }),
+    proposal: proposal.nullable().meta({
+      description: "The one that it made, or that said the same as it and was open then.",
+    }),
     reconfiguration: uuid.nullable(),
     trial: trial.nullable().meta({ description: "How it turned out; null: there was nothing to try." }),
   })
@@ -152,12 +174,21 @@ export const reconfigurationQuery = z.strictObject({
   state: reconfigurationState.optional(),
 });
 
+/**
+ * Wide enough for whatever somebody with the database's password can put there: a row that no controller would write must
+ * still come out, so that `fulcrum audit verify` can name it.
+ */
 export const auditEntry = z
   .strictObject({
-    seq: z.int(),
-    at: timestamp,
+    seq: z
+      .int()
+      .meta({ description: "From 1; nearest to it, where `stored` tells one that JSON cannot hold." }),
+    at: z.string().meta({
+      description:
+        "UTC, with milliseconds; what Postgres calls it, where somebody put there what is no such instant.",
+    }),
     actor: z.string(),
-    keyId: uuid.nullable(),
+    keyId: z.string().nullable(),
     address: z.string().nullable(),
     action: z.string(),
     subject: z.string(),
@@ -165,6 +196,14 @@ export const auditEntry = z
     after: z.unknown(),
     prevHash: z.string(),
     hash: z.string(),
+    stored: z
+      .record(z.string(), z.string().nullable())
+      .optional()
+      .meta({
+        description:
+          "Columns that hold what no controller writes, as they stand in the database, each cut to 200 characters: JSON with " +
+          "a key twice or other spaces, a null, a number beyond 2^53. Such a row was changed.",
+      }),
   })
   .meta({ id: "AuditEntry" });
 
@@ -184,12 +223,12 @@ export const auditQuery = z.strictObject({
 export const role = z.enum(["viewer", "operator", "admin", "agent"]).meta({
   id: "Role",
   description:
-    "viewer reads; operator also changes pools and SLOs, holds, overrides and approves; admin also manages keys; agent speaks the agent API only.",
+    "viewer reads; operator also changes pools and SLOs, holds, overrides and approves; admin also manages keys and webhooks; agent speaks the agent API only.",
 });
 
 export const keyInput = z
   .strictObject({
-    name: z.string().min(1).max(100),
+    name: line(100),
     role,
     agent: name.optional().meta({ description: "Binds an agent key to one agent." }),
   })

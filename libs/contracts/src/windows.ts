@@ -1,6 +1,7 @@
-import type { Histogram, Window, WindowWork } from "@fulcrum/core/nouns.js";
+import { MAX_WINDOW_CLASSES } from "@fulcrum/core/nouns.js";
+import type { Histogram, Window, WindowClass, WindowWork } from "@fulcrum/core/nouns.js";
 import { z } from "zod";
-import { atMs, generation } from "./primitives.js";
+import { atMs, generation, name } from "./primitives.js";
 
 const count = z.int().min(0).max(1e12);
 /** A busy share may pass 1 a little: the worker's clock and the scrape's are two clocks. */
@@ -59,6 +60,21 @@ export const windowWork = z
       "A part that the engine does not tell is null.",
   }) satisfies z.ZodType<WindowWork>;
 
+export const windowClass = z
+  .strictObject({
+    name,
+    arrivals: count,
+    promptTokens: count,
+    promptTokensSq: z.number().min(0).max(MAX_TOKENS_SQ),
+    ttft: histogram,
+    tpot: histogram,
+  })
+  .meta({
+    id: "WindowClass",
+    description:
+      "What came of one class of requests and its latencies, with the bucket bounds of the window's own histograms.",
+  }) satisfies z.ZodType<WindowClass>;
+
 export const window = z
   .strictObject({
     // 0 is what an instance without windows has stored last.
@@ -78,6 +94,9 @@ export const window = z
     busy: z.strictObject({ prefillShare: share.nullable(), decodeShare: share.nullable() }),
     // Agents before this was asked for leave it out.
     work: windowWork.nullable().optional(),
+    classes: z.array(windowClass).max(MAX_WINDOW_CLASSES).readonly().optional().meta({
+      description: "Where the engine tells classes of requests apart; each name once.",
+    }),
   })
   .meta({
     id: "Window",

@@ -2,7 +2,15 @@
  * What goes into a decision and what comes out. All of it is plain JSON, because a decision's row holds
  * it all and must give the same answer when it is run again.
  */
-import type { Allocation, GeneratedAllocation, Histogram, Limits, SloTarget, WindowWork } from "./nouns.js";
+import type {
+  Allocation,
+  GeneratedAllocation,
+  Histogram,
+  Limits,
+  SloTarget,
+  WindowClass,
+  WindowWork,
+} from "./nouns.js";
 
 /** How far a signal may be trusted. A silent sensor is a state with a name, never a zero. */
 export type Freshness = "fresh" | "thin" | "stale" | "missing";
@@ -33,6 +41,8 @@ export interface Signal {
   };
   /** Sums over the windows, means weighted by what they are means of, gauges of the latest window. */
   readonly work?: WindowWork | null;
+  /** Summed over the windows that tell classes; absent where none does. */
+  readonly classes?: readonly WindowClass[];
 }
 
 /** A signal with the generation that every one of its windows ran at; null when they differ or one was between two. */
@@ -77,7 +87,7 @@ export interface Snapshot {
   readonly lastChangeAtMs: number | null;
   /** After rollouts that were rolled back: nothing is tried before then, and the wait doubles each time. */
   readonly coolDownUntilMs: number | null;
-  /** Newest last, at most MAX_RECENT_MOVES. */
+  /** The policy's own that were switched, not what people moved; newest last, at most MAX_RECENT_MOVES. */
   readonly recentMoves: readonly Move[];
   readonly limits: Limits;
   /** For how long a change stops the engine, as the driver expects; 0 or absent: it moves without a stop. */
@@ -251,6 +261,25 @@ export interface Candidate {
   readonly ttftMs: number | null;
   readonly tpotMs: number | null;
   readonly verdict: "chosen" | "meets" | "misses" | "breaks-other" | "out-of-bounds" | "unstable";
+  /** Share of requests that is expected within both bounds of the SLO; absent where the policy does not tell. */
+  readonly share?: number;
+  /** The same of each promise where the SLO has classes, in order. */
+  readonly classes?: readonly ClassShare[];
+}
+
+/** `name` null: the SLO's own promise. */
+export interface ClassShare {
+  readonly name: string | null;
+  readonly share: number;
+}
+
+/** What was seen of a promise; null where nothing was. */
+export interface ObservedClass {
+  readonly name: string | null;
+  readonly ttftOkShare: number | null;
+  readonly tpotOkShare: number | null;
+  /** Whether these are its own requests: else all of them are held against its bounds. */
+  readonly own: boolean;
 }
 
 /** What a guard changed. */
@@ -271,6 +300,8 @@ export interface Observed {
   readonly arrivalPerS: number | null;
   /** Offered prefill load on a whole GPU: the smallest stable prefill share (paper eq. 3); null when unknown. */
   readonly lambdaShare: number | null;
+  /** Where the SLO has classes: of each promise, in order, the SLO's own first. */
+  readonly classes?: readonly ObservedClass[];
 }
 
 /** A decision is a value. `allocation` is what should be in force from now on; on hold it is the current one. */

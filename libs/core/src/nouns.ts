@@ -27,14 +27,26 @@ export interface LatencyTarget {
   readonly boundMs: number;
 }
 
-/**
- * What a pool promises: each phase's latency at a percentile, and the share of requests that must be
- * within both bounds.
- */
-export interface SloTarget {
+/** Each phase's latency at a percentile, and the share of requests that must be within both bounds. */
+export interface SloPromise {
   readonly ttft: LatencyTarget;
   readonly tpot: LatencyTarget;
   readonly attainmentShare: number;
+}
+
+/** A promise below the pool's own. `name` is that of `Window.classes`, where the engine tells classes apart. */
+export interface SloClass extends SloPromise {
+  readonly name: string;
+}
+
+export const MAX_SLO_CLASSES = 4;
+
+/**
+ * What a pool promises. `classes`, in order, are further promises: what comes earlier goes first, and the pool's own
+ * before all of them (docs/policies.md). Absent and empty are the same.
+ */
+export interface SloTarget extends SloPromise {
+  readonly classes?: readonly SloClass[];
 }
 
 /**
@@ -75,7 +87,22 @@ export interface Window {
   readonly busy: { readonly prefillShare: number | null; readonly decodeShare: number | null };
   /** What the workers did, where the engine says; absent in windows stored before it was asked for. */
   readonly work?: WindowWork | null;
+  /** Latencies by class of request, where the engine tells them apart; each name once, at most MAX_WINDOW_CLASSES. */
+  readonly classes?: readonly WindowClass[];
 }
+
+/** Of the requests of one class; the bucket bounds are those of the window's own histograms. */
+export interface WindowClass {
+  readonly name: string;
+  readonly arrivals: number;
+  readonly promptTokens: number;
+  /** Sum over its arrivals of their prompt length squared, tokens^2. */
+  readonly promptTokensSq: number;
+  readonly ttft: Histogram;
+  readonly tpot: Histogram;
+}
+
+export const MAX_WINDOW_CLASSES = 8;
 
 /**
  * What the workers did in a window, beyond the latencies of what they finished: how heavy the load that came in
@@ -134,7 +161,7 @@ export interface Limits {
   readonly maxKvQuotaPct: number;
 }
 
-export type Mode = "observe" | "recommend" | "enforce";
+export type Mode = "observe" | "recommend" | "canary" | "enforce";
 
 export type PolicyName = "static" | "feedback" | "semi-pd" | "search";
 

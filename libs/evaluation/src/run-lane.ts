@@ -24,6 +24,7 @@ export interface LaneOptions {
   readonly profile: Profile;
   /** In order of arrival. */
   readonly requests: readonly SimRequest[];
+  /** Where it has classes the windows tell them by the requests' kinds. */
   readonly slo: SloTarget;
   readonly initial: Allocation;
   readonly controller: Controller | null;
@@ -52,6 +53,13 @@ export function runLane(options: LaneOptions): LaneResult {
   return new Lane(options).run();
 }
 
+/** Null where no request has one. */
+function kindsOf(requests: readonly SimRequest[]): ReadonlyMap<number, string> | null {
+  const kinds = new Map<number, string>();
+  for (const { id, kind } of requests) if (kind !== undefined) kinds.set(id, kind);
+  return kinds.size > 0 ? kinds : null;
+}
+
 class Lane {
   readonly #instance: Instance;
   readonly #meter: WindowMeter;
@@ -63,13 +71,13 @@ class Lane {
   #events: SimEvent[] = [];
 
   constructor(private readonly options: LaneOptions) {
-    const { profile, initial, slo } = options;
+    const { profile, initial, slo, requests } = options;
     this.#running = initial;
     this.#instance = createInstance({ profile, initial: { ...initial, generation: 1 } });
-    this.#meter = new WindowMeter(this.#instance, meterBounds([slo.ttft.boundMs, slo.tpot.boundMs]), {
-      maxSequences: profile.maxBatch,
-      maxBatchTokens: profile.maxBatchedTokens,
-    });
+    const promises = [slo, ...(slo.classes ?? [])];
+    const boundsMs = meterBounds(promises.flatMap(({ ttft, tpot }) => [ttft.boundMs, tpot.boundMs]));
+    const limits = { maxSequences: profile.maxBatch, maxBatchTokens: profile.maxBatchedTokens };
+    this.#meter = new WindowMeter(this.#instance, boundsMs, limits, slo.classes ? kindsOf(requests) : null);
   }
 
   run(): LaneResult {

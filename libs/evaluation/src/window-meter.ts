@@ -1,4 +1,4 @@
-import type { Histogram, Window, WindowWork } from "@fulcrum/core/nouns.js";
+import type { Histogram, Window, WindowClass, WindowWork } from "@fulcrum/core/nouns.js";
 import type { Instance, InstanceState } from "@fulcrum/simulator/instance.js";
 import type { SimEvent } from "@fulcrum/simulator/job.js";
 
@@ -26,6 +26,8 @@ export class WindowMeter {
     private readonly instance: Instance,
     boundsMs: readonly number[],
     private readonly limits: EngineLimits,
+    /** By id of a request; null: classes are not told. */
+    private readonly kinds: ReadonlyMap<number, string> | null = null,
   ) {
     this.#boundsMs = boundsMs;
     this.#before = instance.state();
@@ -38,6 +40,7 @@ export class WindowMeter {
     this.#before = after;
     const tally = new Tally(this.#boundsMs);
     for (const event of events) tally.add(event);
+    const { kinds } = this;
     const durationMs = after.nowMs - before.nowMs;
     const share = (pick: (state: InstanceState) => number) => (pick(after) - pick(before)) / durationMs;
     return {
@@ -61,6 +64,7 @@ export class WindowMeter {
         decodeShare: share((s) => s.work.busyMs.decode),
       },
       work: workBetween(before, after, tally, this.limits),
+      ...(kinds === null ? {} : { classes: classesOf(events, kinds, this.#boundsMs) }),
     };
   }
 }
@@ -94,6 +98,31 @@ function workBetween(
     maxSequences: limits.maxSequences,
     maxBatchTokens: limits.maxBatchTokens,
   };
+}
+
+/** As an engine that counts by a label of its requests; those without a kind are in no class. */
+function classesOf(
+  events: readonly SimEvent[],
+  kinds: ReadonlyMap<number, string>,
+  boundsMs: readonly number[],
+): readonly WindowClass[] {
+  const tallies = new Map<string, { tally: Tally; promptTokensSq: number }>();
+  for (const event of events) {
+    const kind = "id" in event ? kinds.get(event.id) : undefined;
+    if (kind === undefined) continue;
+    const found = tallies.get(kind) ?? { tally: new Tally(boundsMs), promptTokensSq: 0 };
+    tallies.set(kind, found);
+    found.tally.add(event);
+    if (event.type === "arrived") found.promptTokensSq += event.promptTokens ** 2;
+  }
+  return [...tallies].map(([name, { tally, promptTokensSq }]) => ({
+    name,
+    arrivals: tally.arrivals,
+    promptTokens: tally.promptTokens,
+    promptTokensSq,
+    ttft: tally.ttft.read(),
+    tpot: tally.tpot.read(),
+  }));
 }
 
 class Tally {

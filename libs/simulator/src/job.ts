@@ -7,6 +7,8 @@ export interface SimRequest {
   readonly promptTokens: number;
   /** Tokens that the answer will have, at least 1; the first is the prefill's own. */
   readonly outputTokens: number;
+  /** The kind of request, where the load has kinds; the engine serves all alike. */
+  readonly kind?: string;
 }
 
 /** A request inside the instance. It is in exactly one place: prefill's queue or batch, the handover, decode. */

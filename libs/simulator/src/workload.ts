@@ -121,7 +121,7 @@ export function* workloadArrivals(
     const rates = ratesAt(workload, positionMs % cycleMs);
     const kind = pickKind(rates, times.uniform() * peakPerS);
     if (kind === null) continue;
-    yield { id, arrivalMs: atMs, ...drawLengths(workload.kinds[kind] ?? [], lengths) };
+    yield { id, arrivalMs: atMs, ...drawLengths(workload.kinds[kind] ?? [], lengths), kind };
     id += 1;
   }
 }

@@ -1,6 +1,6 @@
 /** A small fleet with a past: what an operator finds at night. One instance misses its TTFT and was moved twice. */
 import { histogramAt } from "@fulcrum/core/fixtures.js";
-import type { Allocation, Histogram, Window } from "@fulcrum/core/nouns.js";
+import type { Allocation, Histogram, SloTarget, Window } from "@fulcrum/core/nouns.js";
 
 import type { TestController } from "../../support/controller.js";
 import { evaluate } from "../../support/evaluate.js";
@@ -10,8 +10,10 @@ import {
   poolBody,
   registrationEntry,
   report,
+  SLO,
   splitAt,
   wireWindow,
+  WORK,
 } from "../../support/wire.js";
 
 /** Within the longest control interval, so that only this scene says when something is decided. */
@@ -22,6 +24,21 @@ const WINDOWS_AT_ONCE = 32;
 
 const FEEDBACK = { name: "feedback", params: { bothMissed: "worst-first", minBenefitShare: 0 } } as const;
 const GUARDS = { dwellMs: 0, minSamples: 5, flapBudget: 60 };
+
+/** A model to begin with, so that the first decision has something to weigh splits by. */
+const SEARCH = {
+  name: "search",
+  params: {
+    prior: {
+      prefill: { kernelMs: [2, 0.09, 0], engineMs: 1, sensitivity: 0.8 },
+      decode: { kernelMs: [9, 0.12, 0.0002], engineMs: 2, sensitivity: 0.4 },
+    },
+  },
+} as const;
+const WITH_BATCH: SloTarget = {
+  ...SLO,
+  classes: [{ ...SLO, name: "batch", ttft: { percentile: 0.9, boundMs: 2_000 }, attainmentShare: 0.8 }],
+};
 
 /** Latencies at a time, `share` of the past gone by. */
 type Story = (share: number) => {
@@ -37,6 +54,8 @@ interface Actor {
   readonly story: Story;
   /** Where in the past it is decided on: shares of it. */
   readonly decidedAt: readonly number[];
+  /** The engine tells what its workers did. */
+  readonly tellsWork?: boolean;
 }
 
 /** Most samples well below, the rest at `ms`: its p90 reads `ms`. */
@@ -92,6 +111,14 @@ const ACTORS: readonly Actor[] = [
     story: (share) => ({ ttftMs: 240, tpotMs: 130 * wave(share, 0.08), arrivals: 30 }),
     decidedAt: [1],
   },
+  {
+    name: "mixed-a",
+    pool: "mixed",
+    running: splitAt(30),
+    story: (share) => ({ ttftMs: 190 * wave(share, 0.1), tpotMs: 57, arrivals: 50 }),
+    decidedAt: [0.5, 1],
+    tellsWork: true,
+  },
 ];
 
 export interface Scene {
@@ -116,6 +143,9 @@ export async function stageFleet(controller: TestController): Promise<Scene> {
     }),
   });
   await controller.ask("createPool", { body: poolBody("nightly", { ...settings, mode: "observe" }) });
+  await controller.ask("createPool", {
+    body: poolBody("mixed", { ...settings, policy: SEARCH, mode: "observe", slo: WITH_BATCH }),
+  });
   const agents = new Map<string, TestAgent>();
   const players = ACTORS.map((actor) => new Player(controller, actor, agents));
   const nowMs = Date.now();
@@ -203,6 +233,7 @@ class Player {
       tpot: spreadAround(tpotMs, arrivals),
       queue: { prefillWaiting: Math.round(ttftMs / 120), decodeRunning: arrivals * 2 },
       kv: { totalTokens: 440_000, usedTokens: 90_000 + arrivals * 3_000, preemptions: 0 },
+      ...(this.actor.tellsWork ? { work: WORK } : {}),
     };
   }
 

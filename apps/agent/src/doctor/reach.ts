@@ -5,13 +5,14 @@ import { type AgentConfig, ConfigError, readKey } from "../config.js";
 import { withDeadline } from "../deadline.js";
 import { createReader } from "../reader/create-reader.js";
 import { ReadError } from "../reader/engine-reader.js";
+import { tlsAdvice, tlsFetch } from "../tls-fetch.js";
 import type { ControllerFacts, EngineFacts } from "./doctor-facts.js";
 
 export async function controllerFacts(
   config: AgentConfig,
   envKey: string | undefined,
 ): Promise<ControllerFacts> {
-  const { url, keyFile, requestTimeoutMs } = config.controller;
+  const { url, keyFile, tls, requestTimeoutMs } = config.controller;
   let key: string;
   try {
     key = readKey(keyFile, envKey);
@@ -24,13 +25,15 @@ export async function controllerFacts(
   try {
     return await withDeadline({ limitMs: requestTimeoutMs }, async (signal) => {
       const headers = { authorization: `Bearer ${key}`, accept: "application/json" };
-      const response = await fetch(address, { headers, signal, redirect: "error" });
+      const response = await tlsFetch(tls)(address, { headers, signal, redirect: "error" });
       await response.body?.cancel();
       return { url, ...judgeAnswer(response), clockAheadMs: clockAhead(response) };
     });
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    return { url, answer: "unreachable", detail: String(cause), clockAheadMs: null };
+    const advice = tlsAdvice(cause);
+    const detail = `${String(cause)}${advice ? ` (${advice})` : ""}`;
+    return { url, answer: "unreachable", detail, clockAheadMs: null };
   }
 }
 

@@ -17,10 +17,22 @@ export interface Snapshot {
   /** What a sample of `tpot` is: a finished request, or a token; null while there is no histogram. */
   readonly tpotBasis: TpotBasis | null;
   readonly gauges: SnapshotGauges;
+  /** By class of request, where the engine tells classes; its histograms have the bounds of the engine's own. */
+  readonly classes?: ReadonlyMap<string, ClassCounters>;
   /** Every cumulative series that went into the above, by page, name and labels. */
   readonly series: ReadonlyMap<string, Series>;
   /** Gauges that were left out, and why; each is null above. */
   readonly notes?: readonly string[];
+}
+
+/** Of the requests of one class, since the engine started. */
+export interface ClassCounters {
+  readonly arrivals: number;
+  readonly promptTokens: number;
+  readonly promptTokensSq: number;
+  /** null while none was observed. */
+  readonly ttft: Histogram | null;
+  readonly tpot: Histogram | null;
 }
 
 /** An SLO on TPOT is about requests; a histogram of tokens counts a long answer as often as it has tokens. */

@@ -108,9 +108,9 @@ export class MetricSet {
    * @throws ReadError `malformed`: bounds that differ between label sets, counts that fall, no +Inf bucket,
    * MAX_BUCKETS bounds or more; `missing_metric`: no sum
    */
-  histogram(names: Names): Histogram | null {
+  histogram(names: Names, only: (labels: Labels) => boolean = all): Histogram | null {
     const name = this.exposed(names, "_bucket");
-    const buckets = name === null ? [] : this.found(`${name}_bucket`, all);
+    const buckets = name === null ? [] : this.found(`${name}_bucket`, only);
     if (name === null || buckets.length === 0) return null;
     const { cumulative, labelSets } = this.cumulativeByBound(name, buckets);
     const bounds = [...cumulative.keys()].sort((a, b) => a - b);
@@ -138,10 +138,16 @@ export class MetricSet {
         `${name} must have 1..${MAX_BUCKETS - 1} bounds above 0, got ${finite.length}`,
       );
     }
-    const sums = this.found(`${name}_sum`, all);
+    const sums = this.found(`${name}_sum`, only);
     if (sums.length === 0) throw new ReadError("missing_metric", `${name}_sum is not exposed`);
     const sumS = sums.reduce((sum, { value }) => sum + checked(`${name}_sum`, value), 0);
     return { boundsMs: finite, counts, sumMs: sumS * 1_000 };
+  }
+
+  /** The values of a label of a metric, each once, in order. */
+  valuesOf(name: string, label: string): string[] {
+    const values = this.found(name, all).map(({ labels }) => labels[label]);
+    return [...new Set(values.filter((value) => value !== undefined))].sort();
   }
 
   /** What the model label says on any page, for a message. */

@@ -5,6 +5,7 @@
 import { type EngineMetrics, neededOnce, type Reading, readLatencies } from "./engine-metrics.js";
 import { type SnapshotCounters, UNTOLD_COUNTERS, UNTOLD_GAUGES } from "./engine-reader.js";
 import { inMs, type MetricSet } from "./metric-set.js";
+import { readClasses } from "./class-metrics.js";
 import { readWorkCounters, readWorkGauges } from "./work-metrics.js";
 
 const LATENCIES = {
@@ -32,6 +33,7 @@ function read(metrics: MetricSet): Reading {
     engineClockMs: inMs(metrics.neededGauge("fulcrum_sim:clock_seconds")),
     counters,
     ...readLatencies(metrics, LATENCIES, counters),
+    ...readClasses(metrics),
     gauges: {
       ...UNTOLD_GAUGES,
       waiting: metrics.gauge("sglang:num_queue_reqs"),

@@ -24,6 +24,8 @@ export class FakeController {
   readonly reports: Report[] = [];
   readonly acks: Ack[] = [];
   readonly keys = new Set<string>();
+  /** The header `traceparent` of each request that acknowledged something. */
+  readonly ackTraces = new Set<string | null>();
   readonly assignments = new Map<string, Assignment>();
   /** Instances that are answered with a rejection of this code. */
   readonly rejecting = new Map<string, string>();
@@ -70,9 +72,16 @@ export class FakeController {
     });
   }
 
-  assign(instance: string, generation: number, allocation: Allocation, attempt = 1): void {
+  assign(
+    instance: string,
+    generation: number,
+    allocation: Allocation,
+    attempt = 1,
+    traced: Pick<Assignment, "traceparent"> = {},
+  ): void {
     const issuedAtMs = Date.now();
-    this.assignments.set(instance, { instance, generation, attempt, allocation, reason: "test", issuedAtMs });
+    const asked = { instance, generation, attempt, allocation, reason: "test", issuedAtMs };
+    this.assignments.set(instance, { ...asked, ...traced });
     this.version += 1;
     for (const wake of this.polls) wake();
   }
@@ -117,6 +126,8 @@ export class FakeController {
     else if (url.pathname === "/agent/v1/acks") {
       const { acks } = ackRequest.parse(body);
       this.acks.push(...acks);
+      const { traceparent } = request.headers;
+      this.ackTraces.add(typeof traceparent === "string" ? traceparent : null);
       const results = acks.map(({ instance, rank, generation }) => ({
         instance,
         rank,

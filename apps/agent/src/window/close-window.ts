@@ -8,6 +8,7 @@ import type { Histogram, Window } from "@fulcrum/core/nouns.js";
 import { emptyHistogram, sameBounds, subtractHistograms } from "@fulcrum/core/signal/histogram.js";
 import type { Series, Snapshot, SnapshotCounters } from "../reader/engine-reader.js";
 import { difference, share } from "./growth.js";
+import { windowClasses } from "./window-classes.js";
 import { windowWork } from "./window-work.js";
 
 /** What the driver said around a scrape. */
@@ -56,6 +57,8 @@ export function closeWindow(from: Edge, to: Edge): Closed {
   if (durationMs <= 0) return { kind: "no_time" };
   if (durationMs > MAX_WINDOW_MS) return { kind: "too_long", durationMs };
   const sameGeneration = from.mark.generation === to.mark.generation && from.mark.bootId === to.mark.bootId;
+  const ttft = growth(before.ttft, after.ttft, UNOBSERVED_TTFT);
+  const tpot = growth(before.tpot, after.tpot, UNOBSERVED_TPOT);
   return {
     kind: "window",
     window: {
@@ -66,8 +69,8 @@ export function closeWindow(from: Edge, to: Edge): Closed {
       durationMs,
       generation: sameGeneration ? to.mark.generation : null,
       ...flow(before, after),
-      ttft: growth(before.ttft, after.ttft, UNOBSERVED_TTFT),
-      tpot: growth(before.tpot, after.tpot, UNOBSERVED_TPOT),
+      ttft,
+      tpot,
       queue: { prefillWaiting: after.gauges.waiting, decodeRunning: after.gauges.running },
       kv: {
         totalTokens: after.gauges.kvTotalTokens,
@@ -79,6 +82,7 @@ export function closeWindow(from: Edge, to: Edge): Closed {
         decodeShare: share(before.counters.decodeBusyMs, after.counters.decodeBusyMs, durationMs),
       },
       work: windowWork(before, after, durationMs),
+      ...windowClasses(before, after, { ttft, tpot }),
     },
   };
 }

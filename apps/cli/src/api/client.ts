@@ -1,3 +1,4 @@
+import { type Fetch, tlsAdvice } from "@fulcrum/agent/tls-fetch.js";
 import { problem, type Problem } from "@fulcrum/contracts/problem.js";
 import type { Route } from "@fulcrum/contracts/route.js";
 import { routes, type RouteName } from "@fulcrum/contracts/routes.js";
@@ -62,11 +63,13 @@ export class ApiClient {
   readonly url: string;
   private readonly key: string | null;
   private readonly timeoutMs: number;
+  private readonly fetch: Fetch;
 
-  constructor(options: { url: string; key: string | null; timeoutMs?: number }) {
+  constructor(options: { url: string; key: string | null; timeoutMs?: number; fetch?: Fetch }) {
     this.url = options.url.replace(/\/+$/, "");
     this.key = options.key;
     this.timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
+    this.fetch = options.fetch ?? fetch;
   }
 
   /**
@@ -96,7 +99,7 @@ export class ApiClient {
     if (parts.ifMatch !== undefined) headers["if-match"] = parts.ifMatch;
     if (parts.body !== undefined) headers["content-type"] = "application/json";
     try {
-      const response = await fetch(url, {
+      const response = await this.fetch(url, {
         method: route.method,
         headers,
         body: parts.body === undefined ? null : JSON.stringify(parts.body),
@@ -116,9 +119,11 @@ export class ApiClient {
       error instanceof Error && error.name === "TimeoutError"
         ? `no answer within ${this.timeoutMs / 1_000} s`
         : rootCause(error);
-    return new Unreachable(`cannot reach the controller at ${this.url}: ${reason}`, [
-      "Is it running? `fulcrum up` starts one here; --url or FULCRUM_URL names another.",
-    ]);
+    const advice =
+      tlsAdvice(deepest(error)) === null
+        ? "Is it running? `fulcrum up` starts one here; --url or FULCRUM_URL names another."
+        : "--url or FULCRUM_URL names its address; --ca-file (before the command) or FULCRUM_CA_FILE its CA.";
+    return new Unreachable(`cannot reach the controller at ${this.url}: ${reason}`, [advice]);
   }
 }
 
@@ -229,15 +234,21 @@ function plain(message: string): string {
   return message.replace(/^Invalid string: /, "");
 }
 
-function rootCause(error: unknown): string {
+function deepest(error: unknown): unknown {
   let cause: unknown = error;
   // fetch() wraps the reason once or twice: "fetch failed" <- AggregateError <- ECONNREFUSED.
   for (let depth = 0; depth < 4 && cause instanceof Error && cause.cause !== undefined; depth += 1) {
     cause = cause.cause;
   }
-  if (cause instanceof AggregateError && cause.errors.length > 0) cause = cause.errors[0];
+  return cause instanceof AggregateError && cause.errors.length > 0 ? cause.errors[0] : cause;
+}
+
+function rootCause(error: unknown): string {
+  const cause = deepest(error);
   const code = (cause as { code?: unknown } | null)?.code;
   if (code === "ECONNREFUSED") return "nobody listens there (connection refused)";
   if (code === "ENOTFOUND") return "no such host";
+  const advice = tlsAdvice(cause);
+  if (advice !== null) return `${advice} (${String(code)})`;
   return cause instanceof Error ? cause.message || String(code) : String(cause);
 }

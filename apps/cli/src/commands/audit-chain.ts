@@ -2,14 +2,21 @@ import { createHash } from "node:crypto";
 import { createReadStream, readFileSync } from "node:fs";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { type ChainReport, type Checkpoint, verifyChain } from "@fulcrum/contracts/audit-chain.js";
-import { auditCheckpoint, auditEntry, type AuditEntry } from "@fulcrum/contracts/resources.js";
+import {
+  type ChainReport,
+  checkpoint as checkpointSchema,
+  type Checkpoint,
+  limitsOf,
+  verifyChain,
+} from "@fulcrum/contracts/audit-chain.js";
+import { auditEntry, type AuditEntry } from "@fulcrum/contracts/resources.js";
 import { Option, type Command } from "commander";
 import { z } from "zod";
 import type { ApiClient } from "../api/client.js";
 import { everyItem } from "../api/pages.js";
-import { failed, usageError } from "../failure.js";
-import { printLine, type Io } from "../io.js";
+import { CliFailure, EXIT, failed, usageError } from "../failure.js";
+import { jsonText, printLine, type Io } from "../io.js";
+import { oneLine } from "../text/visible.js";
 import { apiCommand } from "./command.js";
 
 /** A row a second for three years. */
@@ -33,7 +40,7 @@ export function addAuditChain(group: Command, io: Io): void {
     },
     async ({ api, io }) => {
       for await (const entry of wholeLog(api)) {
-        if (!io.stdout.write(`${JSON.stringify(entry)}\n`)) await once(io.stdout, "drain");
+        if (!io.stdout.write(`${jsonText(entry)}\n`)) await once(io.stdout, "drain");
       }
     },
   );
@@ -56,7 +63,8 @@ export function addAuditChain(group: Command, io: Io): void {
     io,
     {
       usage: "verify",
-      summary: "Hash every audit row again and check the chain; exit code 1 names each row at fault",
+      summary:
+        "Hash every audit row again and check the chain; exit code 1 names each row at fault, 4 a checkpoint that cannot be checked",
       examples: [
         "fulcrum audit verify",
         "fulcrum audit verify --checkpoint checkpoint-2026-11.json",
@@ -77,6 +85,13 @@ export function addAuditChain(group: Command, io: Io): void {
       if (report.faultCount > 0) {
         const s = report.faultCount === 1 ? "" : "s";
         throw failed(`the audit log does not hold: ${report.faultCount} fault${s}`);
+      }
+      if (report.unchecked.length > 0) {
+        const which = report.unchecked.map(({ seq }) => seq).join(", ");
+        throw new CliFailure(
+          EXIT.unchecked,
+          `of row ${which} there is a checkpoint, and no row to hold it against`,
+        );
       }
     },
   );
@@ -122,7 +137,7 @@ function readCheckpoint(path: string): Checkpoint {
   } catch (error) {
     throw usageError(`--checkpoint ${path}: ${(error as Error).message}`);
   }
-  const found = auditCheckpoint.safeParse(parsed(text));
+  const found = checkpointSchema.safeParse(parsed(text));
   if (found.success) return found.data;
   throw usageError(`--checkpoint ${path}: ${z.prettifyError(found.error)}`);
 }
@@ -135,15 +150,15 @@ function parsed(text: string): unknown {
   }
 }
 
-function reportText({ rows, first, last, faults, faultCount, checked }: ChainReport): string {
-  if (last === null) return faults.map(({ message }) => message).join("\n") || "the audit log is empty";
+function reportText(report: ChainReport): string {
+  const { rows, first, last, faults, faultCount, checked } = report;
+  if (last === null && faultCount === 0) return "the audit log is empty";
   const lines = faults.map(
-    ({ seq, kind, message }) => `${kind.padEnd(10)} ${String(seq).padStart(8)}  ${message}`,
+    ({ seq, kind, message }) => `${kind.padEnd(10)} ${String(seq).padStart(8)}  ${oneLine(message)}`,
   );
   if (faultCount > faults.length) lines.push(`… and ${faultCount - faults.length} more`);
   const verdict = faultCount === 0 ? "each fits its hash and the row before" : `${faultCount} at fault`;
-  lines.push(`${rows} rows, ${first} to ${last.seq}: ${verdict}`);
+  if (last) lines.push(`${rows} rows, ${first} to ${last.seq}: ${verdict}`);
   if (checked.length > 0) lines.push(`checkpoints found: ${checked.map(({ seq }) => seq).join(", ")}`);
-  else lines.push("no checkpoint was given: that the end was not cut off is not known");
-  return lines.join("\n");
+  return [...lines, ...limitsOf(report).map(oneLine)].join("\n");
 }

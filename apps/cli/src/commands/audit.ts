@@ -1,6 +1,8 @@
 import type { AuditEntry } from "@fulcrum/contracts/resources.js";
+import { isRecord } from "@fulcrum/core/signal/fault.js";
 import { Option, type Command } from "commander";
 import { terminalWidth, type Io } from "../io.js";
+import { leafChanges, valueWords } from "../text/changes.js";
 import { tableText } from "../text/table.js";
 import { agoOf } from "../text/words.js";
 import { addAuditChain } from "./audit-chain.js";
@@ -70,31 +72,11 @@ function table(entries: readonly AuditEntry[], io: Io): string {
 export function changeWords(before: unknown, after: unknown): string {
   if (!isRecord(before)) return isRecord(after) ? "new" : "";
   if (!isRecord(after)) return "gone";
-  const changes: string[] = [];
-  collect("", before, after, changes);
-  return changes.join(", ");
+  return leafChanges(before, after)
+    .filter(({ field }) => !NOISE.has(field))
+    .map(({ field, from, to }) => `${field} ${valueWords(from)} -> ${valueWords(to)}`)
+    .join(", ");
 }
 
 /** These change with every write and say nothing. */
 const NOISE = new Set(["version", "updatedAt", "createdAt", "sloVersion"]);
-
-function collect(
-  path: string,
-  before: Record<string, unknown>,
-  after: Record<string, unknown>,
-  into: string[],
-): void {
-  for (const key of new Set([...Object.keys(before), ...Object.keys(after)])) {
-    if (path === "" && NOISE.has(key)) continue;
-    const [old, now] = [before[key], after[key]];
-    const at = path === "" ? key : `${path}.${key}`;
-    if (isRecord(old) && isRecord(now)) collect(at, old, now, into);
-    else if (JSON.stringify(old) !== JSON.stringify(now)) {
-      into.push(`${at} ${JSON.stringify(old) ?? "-"} -> ${JSON.stringify(now) ?? "-"}`);
-    }
-  }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}

@@ -77,6 +77,15 @@ export function connectionOptions(): Option[] {
   ];
 }
 
+/** Of `fulcrum` itself, before the command's name, so that they do not fill every command's help. */
+export function tlsOptions(): Option[] {
+  return [
+    new Option("--ca-file <pem>", "trust this CA for https:// (or FULCRUM_CA_FILE)"),
+    new Option("--client-cert <pem>", "show this client certificate (or FULCRUM_CLIENT_CERT_FILE)"),
+    new Option("--client-key <pem>", "its key (or FULCRUM_CLIENT_KEY_FILE)"),
+  ];
+}
+
 /** An argument that commander has made sure is there. */
 export function given(value: string | undefined): string {
   if (value === undefined) throw new TypeError("a required argument is missing");

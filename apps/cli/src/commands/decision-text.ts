@@ -47,19 +47,30 @@ export function pairOfLatencies(
 }
 
 export function candidatesTable(candidates: Decision["candidates"], width: number | null): string {
+  const told = candidates.some(({ share }) => share !== undefined);
   return tableText(
     [
       { title: "candidate" },
       { title: "TTFT", right: true },
       { title: "TPOT", right: true },
+      ...(told ? [{ title: "within", right: true }] : []),
       { title: "verdict" },
     ],
     candidates.map((each) => [
       allocationWords(each.allocation),
       latencyWords(each.ttftMs),
       latencyWords(each.tpotMs),
+      ...(told ? [withinWords(each)] : []),
       each.verdict,
     ]),
     width,
   );
+}
+
+/** "91 %", and where the SLO has classes "91 %, batch 40 %". */
+function withinWords({ share, classes }: Decision["candidates"][number]): string {
+  if (classes === undefined) return shareWords(share ?? null);
+  return classes
+    .map((each) => `${each.name === null ? "" : `${each.name} `}${shareWords(each.share)}`)
+    .join(", ");
 }

@@ -1,5 +1,6 @@
 /** A decision as a story, in the order in which it happened: seen, weighed, chosen, cut, rolled out, turned out. */
 import type { DecisionResource, ReconfigurationResource } from "@fulcrum/contracts/resources.js";
+import { approvedWords, unmadeWords } from "@fulcrum/contracts/unmade-words.js";
 import type { Decision, Snapshot } from "@fulcrum/core/decision.js";
 import type { LatencyTarget } from "@fulcrum/core/nouns.js";
 import {
@@ -11,6 +12,7 @@ import {
   shareWords,
   trimmed,
 } from "../text/words.js";
+import { oneLine } from "../text/visible.js";
 import { candidatesTable, pairOfLatencies } from "./decision-text.js";
 
 /** `width` is the terminal's, which the table of candidates is cut to; null leaves it whole. */
@@ -30,7 +32,7 @@ export function explainText(
     `Seen: ${seenWords(decision, snapshot)}`,
     `Weighed: ${weighedWords(decision)}`,
     ...(candidates && candidates.length > 0 ? [candidatesTable(candidates, width)] : []),
-    `Chosen: ${row.message}${forecastWords(row)}`,
+    `Chosen: ${oneLine(row.message)}${forecastWords(row)}`,
     `Guards: ${guardWords(decision)}`,
     `Rolled out: ${rolloutWords(row, rollout)}`,
     `Turned out: ${trialWords(row)}`,
@@ -47,6 +49,12 @@ function seenWords({ observed }: Partial<Decision>, { signal, slo, current }: Pa
   if (observed && slo) {
     parts.push(phaseWords("TTFT", observed.ttftMs, observed.ttftOkShare, slo.ttft));
     parts.push(phaseWords("TPOT", observed.tpotMs, observed.tpotOkShare, slo.tpot));
+  }
+  for (const { name, ttftOkShare, tpotOkShare, own } of observed?.classes ?? []) {
+    const whose = `${own ? "" : "all requests against "}${name ?? "the SLO's own"}`;
+    parts.push(
+      `${whose}: ${shareWords(ttftOkShare)} of first tokens and ${shareWords(tpotOkShare)} of answers in time`,
+    );
   }
   if (observed && observed.arrivalPerS !== null)
     parts.push(`${trimmed(observed.arrivalPerS, 2)} requests arrived per second`);
@@ -83,29 +91,28 @@ function guardWords({ guards, wanted }: Partial<Decision>): string {
 }
 
 function rolloutWords(row: DecisionResource, rollout: ReconfigurationResource | null): string {
-  if (row.outcome === "lost_race") return "no, another controller was first.";
-  if (rollout === null) {
-    if (row.kind === "hold") return "nothing was to be changed.";
-    return row.outcome === "recorded"
-      ? `no, pools in mode ${row.mode} only record it.`
-      : "it is not stored any more.";
-  }
+  const unmade = unmadeWords(row);
+  if (unmade !== null) return `no. ${unmade}`;
+  if (rollout === null)
+    return row.kind === "hold" ? "nothing was to be changed." : "it is not stored any more.";
   const startMs = Date.parse(rollout.createdAt);
   const steps = rollout.steps
     .filter(({ attempt }) => attempt === rollout.attempt)
     .map(({ at, step, rank, detail }) => {
       const who = rank !== null && rollout.ranks.length > 1 ? ` (rank ${rank})` : "";
-      const why = detail === null ? "" : ` (${detail})`;
+      const why = detail === null ? "" : ` (${oneLine(detail)})`;
       return `${step}${who} after ${latencyWords(Date.parse(at) - startMs)}${why}`;
     });
   const attempts = rollout.attempt > 1 ? `, attempt ${rollout.attempt}` : "";
   const told = `generation ${rollout.from.generation} -> ${rollout.generation}, ${rollout.state}${attempts}`;
-  return `${told}: ${steps.join(", ")}.`;
+  const approved = approvedWords(row);
+  return `${told}: ${steps.join(", ")}.${approved === null ? "" : ` ${approved}`}`;
 }
 
 function trialWords({ trial, kind }: DecisionResource): string {
   if (trial === null) return kind === "hold" ? "a hold is not tried." : "it was not tried, or not yet.";
   const span =
     trial.to === null ? "" : ` Seen for ${durationWords(Date.parse(trial.to) - Date.parse(trial.from))}.`;
-  return `${trial.message}${span}${trial.takenBack ? " It was taken back." : ""}`;
+  const hindsight = trial.hindsight === null ? "" : ` ${oneLine(trial.hindsight.message)}`;
+  return `${oneLine(trial.message)}${span}${trial.takenBack ? " It was taken back." : ""}${hindsight}`;
 }

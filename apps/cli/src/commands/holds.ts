@@ -6,6 +6,7 @@ import { everyItem } from "../api/pages.js";
 import { failed, usageError } from "../failure.js";
 import { terminalWidth, type Io } from "../io.js";
 import { tableText } from "../text/table.js";
+import { oneLine } from "../text/visible.js";
 import { agoOf, allocationWords, durationWords } from "../text/words.js";
 import { apiCommand, durationMsOf, given, groupCommand } from "./command.js";
 import {
@@ -200,7 +201,8 @@ async function pausesOf(api: ApiClient, { pool, instance }: Scope): Promise<Hold
   const others = touching
     .slice(0, 10)
     .map(
-      (hold) => `${hold.id}: ${kindWords(hold.kind)} of ${placeWords(hold)} by ${hold.actor}: ${hold.reason}`,
+      (hold) =>
+        `${hold.id}: ${kindWords(hold.kind)} of ${placeWords(hold)} by ${oneLine(`${hold.actor}: ${hold.reason}`)}`,
     );
   throw failed(`no pause of ${placeWords(place)} is in force.`, [
     ...others,
@@ -241,7 +243,7 @@ function holdTable(holds: readonly Hold[], io: Io): string {
       each.actor,
       agoOf(each.from, io.now()),
       endWords(each, io.now()),
-      each.reason,
+      each.endReason === null ? each.reason : `${each.reason}; ended: ${each.endReason}`,
       each.id,
     ]),
     terminalWidth(io),
@@ -253,5 +255,7 @@ function endWords({ schedule, until, endedAt, endedBy, holding, window }: Hold, 
   if (schedule === null) return until === null ? "when ended" : agoOf(until, nowMs);
   const times = `${schedule.cron} ${schedule.timeZone}, ${durationWords(schedule.durationMs)}`;
   const next = window === null ? "never" : agoOf(window.from, nowMs);
-  return holding ? `holds now, ${times}` : `next ${next}, ${times}`;
+  if (!holding) return `next ${next}, ${times}`;
+  const end = window?.until ?? null;
+  return `holds now, ${end === null ? "without a gap" : `until ${agoOf(end, nowMs)}`}, ${times}`;
 }

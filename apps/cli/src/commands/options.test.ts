@@ -78,6 +78,51 @@ describe("an SLO from options", () => {
     expect(newSlo({ ttftMs: 300, tpotMs: 100 })).toEqual(SLO);
     expect(() => newSlo({ ttftMs: 300 })).toThrow("--ttft-ms and --tpot-ms");
   });
+
+  describe("with classes from a file", () => {
+    const folder = mkdtempSync(join(tmpdir(), "fulcrum-slo-test-"));
+    afterAll(() => rmSync(folder, { recursive: true, force: true }));
+    const fileOf = (text: string) => {
+      const file = join(folder, "classes.yaml");
+      writeFileSync(file, text);
+      return file;
+    };
+    const batch = { name: "batch", ...SLO, attainmentShare: 0.8 };
+    const withBatch = { ...SLO, classes: [batch] };
+
+    it("takes them as they are listed, keeps them through other changes, and takes them away", () => {
+      const text = `
+- name: batch
+  ttft: { percentile: 0.9, boundMs: 300 }
+  tpot: { percentile: 0.9, boundMs: 100 }
+  attainmentShare: 0.8
+`;
+      expect(changedSlo(SLO, { classes: fileOf(text) })).toEqual(withBatch);
+      expect(newSlo({ ttftMs: 300, tpotMs: 100, classes: fileOf(JSON.stringify([batch])) })).toEqual(
+        withBatch,
+      );
+      expect(changedSlo(withBatch, { attainment: 0.95 })).toEqual({ ...withBatch, attainmentShare: 0.95 });
+      expect(changedSlo(withBatch, { classes: false })).toEqual(SLO);
+    });
+
+    it.each([
+      ["no list", "name: batch", /classes.yaml: classes: /],
+      [
+        "a bound that is none",
+        JSON.stringify([{ ...batch, ttft: { percentile: 0.9, boundMs: -1 } }]),
+        /classes\.0\.ttft\.boundMs: /,
+      ],
+      ["a name twice", JSON.stringify([batch, batch]), /must have different names/],
+      [
+        "too many",
+        JSON.stringify(["a", "b", "c", "d", "e"].map((name) => ({ ...batch, name }))),
+        /classes: /,
+      ],
+      ["no YAML", "- [", /classes.yaml line \d+ is not YAML/],
+    ])("refuses %s", (_what, text, words) => {
+      expect(() => changedSlo(SLO, { classes: fileOf(text) })).toThrow(words);
+    });
+  });
 });
 
 describe("a pool from options", () => {

@@ -1,10 +1,10 @@
 /** What a person writes about a pool, on the command line or in a YAML file, as the API's body. */
-import { readFileSync } from "node:fs";
 import { DEFAULT_POLICY, POLICY_NAMES } from "@fulcrum/contracts/pools.js";
+import type { Mode } from "@fulcrum/core/nouns.js";
 import { Option } from "commander";
-import { parse, YAMLParseError } from "yaml";
 import { usageError } from "../failure.js";
-import { durationMsOf, numberIn, wholeIn } from "./command.js";
+import { readYaml } from "../text/yaml-file.js";
+import { durationMsOf, numberIn, shareOf, wholeIn } from "./command.js";
 
 export interface PoolOptions {
   readonly file?: string;
@@ -20,19 +20,25 @@ export interface PoolOptions {
   readonly lookbackMs?: number;
   readonly freeze?: boolean;
   readonly autoRollback?: boolean;
+  readonly budgetDays?: number;
+  readonly canaryShare?: number;
   readonly approvals?: number;
   readonly approvalExpiry?: number;
 }
 
-type Json = Record<string, unknown>;
+/** The least that the controller does by itself first. */
+export const MODES: readonly Mode[] = ["observe", "recommend", "canary", "enforce"];
 
-const MAX_FILE_CHARS = 1_048_576;
+type Json = Record<string, unknown>;
 
 export function poolOptions(): Option[] {
   return [
     new Option("-f, --file <pool.yaml>", "read the pool from a YAML file; options given besides it win"),
     new Option("--model <name>", "the model that its instances serve"),
-    new Option("--mode <mode>", "observe, recommend or enforce").choices(["observe", "recommend", "enforce"]),
+    new Option("--mode <mode>", "observe, recommend, canary or enforce").choices(MODES),
+    new Option("--canary-share <share>", "mode canary: of the instances, 0.01 to 0.5 (20%)").argParser(
+      shareOf,
+    ),
     new Option("--policy <name>", `how the split is chosen; a new pool has ${DEFAULT_POLICY}`).choices(
       POLICY_NAMES,
     ),
@@ -63,6 +69,9 @@ export function poolOptions(): Option[] {
     new Option("--no-freeze", "end the change freeze"),
     new Option("--auto-rollback", "mode enforce: take a change back that made it worse"),
     new Option("--no-auto-rollback", "leave such a change where it is"),
+    new Option("--budget-days <days>", "over how many days the promise is counted, 1 to 90 (28)").argParser(
+      wholeIn(1, 90),
+    ),
   ];
 }
 
@@ -78,6 +87,8 @@ export function poolFields(options: PoolOptions): Json {
     lookbackMs: options.lookbackMs,
     frozen: options.freeze,
     autoRollback: options.autoRollback,
+    budgetDays: options.budgetDays,
+    canary: options.canaryShare === undefined ? undefined : { share: options.canaryShare },
     approval: approvalField(options),
   };
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
@@ -89,7 +100,7 @@ export function poolFields(options: PoolOptions): Json {
  */
 export function mergedFields(file: Json, options: Json): Json {
   const merged: Json = { ...file, ...options };
-  for (const key of ["guards", "limits", "approval"]) {
+  for (const key of ["guards", "limits", "approval", "canary"]) {
     if (isRecord(file[key]) && isRecord(options[key])) merged[key] = { ...file[key], ...options[key] };
   }
   if (isRecord(file["policy"]) && isRecord(options["policy"]) && options["policy"]["name"] === undefined) {
@@ -114,27 +125,9 @@ const STATIC_PARAMS = "--param is not for the static policy, which takes --split
 
 /** @throws CliFailure (usage) naming the file and the line when it cannot be read as a YAML mapping. */
 export function readPoolFile(file: string): Json {
-  const text = readText(file);
-  if (text.length > MAX_FILE_CHARS) throw usageError(`${file} is over ${MAX_FILE_CHARS} characters`);
-  let value: unknown;
-  try {
-    value = parse(text);
-  } catch (error) {
-    if (!(error instanceof YAMLParseError)) throw error;
-    const line = error.linePos?.[0].line;
-    const where = line === undefined ? "" : ` line ${line}`;
-    throw usageError(`${file}${where} is not YAML: ${error.message.split("\n")[0] ?? error.code}`);
-  }
+  const value = readYaml(file);
   if (!isRecord(value)) throw usageError(`${file} must hold fields such as "model: llama3-8b"`);
   return value;
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file === "-" ? 0 : file, "utf8");
-  } catch (error) {
-    throw usageError(`${file} cannot be read: ${(error as Error).message}`);
-  }
 }
 
 function approvalField({ approvals, approvalExpiry }: PoolOptions): unknown {

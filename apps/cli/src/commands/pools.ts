@@ -1,16 +1,20 @@
 import { DEFAULT_POLICY, type Pool } from "@fulcrum/contracts/pools.js";
+import type { Mode } from "@fulcrum/core/nouns.js";
 import { isRecord } from "@fulcrum/core/signal/fault.js";
 import type { Command } from "commander";
 import { Refusal, type ApiBody, type ApiClient } from "../api/client.js";
 import { failed, usageError } from "../failure.js";
 import { terminalWidth, type Io } from "../io.js";
 import { pairsText, tableText } from "../text/table.js";
+import { oneLine } from "../text/visible.js";
 import { ageWords, agoOf, allocationWords, durationWords, sloWords, trimmed } from "../text/words.js";
+import { addExport } from "./pools-export.js";
 import { apiCommand, given, groupCommand } from "./command.js";
 import { changedSlo, isSloChange, newSlo, sloOptions, type SloOptions } from "./slo-options.js";
 import {
   mergedFields,
   poolFields,
+  MODES,
   poolOptions,
   readPoolFile,
   withParams,
@@ -25,6 +29,7 @@ export function addPools(program: Command, io: Io): void {
     "fulcrum pools list",
   );
   addReads(group, io);
+  addExport(group, io);
   apiCommand<PoolOptions & SloOptions>(
     group,
     io,
@@ -51,14 +56,20 @@ export function addPools(program: Command, io: Io): void {
       summary: "Change policy, mode or bounds of a pool (its SLO: fulcrum slo set)",
       examples: [
         "fulcrum pools set chat-8b --mode enforce",
+        "fulcrum pools set chat-8b --mode canary --canary-share 25%",
         "fulcrum pools set chat-8b --policy static --split 60,100 --kv-quota 80",
         "fulcrum pools set chat-8b --guard dwellMs=30000 --freeze",
       ],
       options: poolOptions(),
     },
     async ({ api, io, show }, [pool], options) => {
-      const { body, raw } = await setPool(api, io, given(pool), options);
-      show(raw, () => `set pool ${body.name} to version ${body.version}: ${body.policy.name}, ${body.mode}`);
+      const { before, after } = await setPool(api, io, given(pool), options);
+      const { body, raw } = after;
+      const left = before.mode === "canary" && body.mode !== "canary" ? `; ${LEFT_CANARY}` : "";
+      show(
+        raw,
+        () => `set pool ${body.name} to version ${body.version}: ${body.policy.name}, ${body.mode}${left}`,
+      );
     },
   );
   apiCommand(
@@ -121,12 +132,13 @@ async function setPool(api: ApiClient, io: Io, pool: string, options: PoolOption
   if (Object.keys(fields).length === 0) throw usageError("say what to change, such as --mode enforce");
   const before = await api.call("getPool", { params: { pool } });
   const patch = keptBeside(before.body, fields);
+  if (goesUp(before.body.mode, patch["mode"])) await tellEvidence(api, io, pool);
   try {
-    return await api.call("patchPool", {
-      params: { pool },
-      body: patch,
-      ifMatch: before.etag ?? `"${before.body.version}"`,
-    });
+    const ifMatch = before.etag ?? `"${before.body.version}"`;
+    return {
+      before: before.body,
+      after: await api.call("patchPool", { params: { pool }, body: patch, ifMatch }),
+    };
   } catch (error) {
     if (!(error instanceof Refusal) || error.problem?.code !== "precondition_failed") throw error;
     throw failed(`pool ${pool} was changed while you were setting it; nothing of yours was applied.`, [
@@ -134,6 +146,19 @@ async function setPool(api: ApiClient, io: Io, pool: string, options: PoolOption
       "Look at it with `fulcrum pools get`, then run the command again if you still want it.",
     ]);
   }
+}
+
+const LEFT_CANARY = "the canary's instances keep the split that they have";
+
+/** Whether the controller may do more by itself afterwards. */
+function goesUp(from: Mode, to: unknown): boolean {
+  return MODES.indexOf(to as Mode) > MODES.indexOf(from);
+}
+
+/** What is known so far, before more is allowed: on stderr, so that --json stays what the API says. */
+async function tellEvidence(api: ApiClient, io: Io, pool: string): Promise<void> {
+  const { body } = await api.call("getEvidence", { params: { pool } });
+  io.stderr.write(`So far: ${oneLine(body.message)}\n`);
 }
 
 /** The API replaces limits and policy as a whole; here what is not named stays, as with everything else. */
@@ -147,7 +172,7 @@ export function keptBeside(pool: Pool, fields: Readonly<Record<string, unknown>>
   return patch;
 }
 
-async function changesSince(api: ApiClient, io: Io, before: Pool): Promise<string[]> {
+export async function changesSince(api: ApiClient, io: Io, before: Pool): Promise<string[]> {
   const { body: now } = await api.call("getPool", { params: { pool: before.name } });
   const changed = (Object.keys(now) as (keyof Pool)[]).filter(
     (key) =>
@@ -222,7 +247,12 @@ function poolText(pool: Pool, nowMs: number): string {
       "approval",
       `${pool.approval.required} key${pool.approval.required === 1 ? "" : "s"} within ${durationWords(pool.approval.expireMs)} (mode recommend)`,
     ],
-    ["auto rollback", pool.autoRollback ? "on (mode enforce)" : "off"],
+    ["canary", `${trimmed(pool.canary.share * 100, 1)} % of the instances (mode canary)`],
+    [
+      "error budget",
+      `${((1 - pool.slo.attainmentShare) * 100).toFixed(1)} % of the requests of ${pool.budgetDays} days`,
+    ],
+    ["auto rollback", pool.autoRollback ? "on (modes canary and enforce)" : "off"],
     ["guards", values(pool.guards)],
     ["limits", values(pool.limits) || "what the drivers can do"],
     ["control interval", durationWords(pool.controlIntervalMs)],

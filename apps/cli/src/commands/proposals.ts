@@ -102,7 +102,7 @@ function addReads(group: Command, io: Io): void {
 }
 
 function approvals({ votes }: Proposal): number {
-  return votes.filter(({ verdict }) => verdict === "approve").length;
+  return votes.filter(({ verdict, counts }) => verdict === "approve" && counts).length;
 }
 
 function approvedWords(proposal: Proposal): string {
@@ -162,9 +162,9 @@ function proposalText(proposal: Proposal, nowMs: number): string {
     ["state", endWords(proposal, nowMs)],
     ["made", proposal.generation === null ? "-" : `generation ${proposal.generation}`],
     ["approved", `${approvals(proposal)} of ${proposal.required} keys`],
-    ...proposal.votes.map(({ verdict, actor, at, comment }): [string, string] => [
-      verdict,
-      `${actor}, ${agoOf(at, nowMs)}${comment === null ? "" : `: ${comment}`}`,
+    ...proposal.votes.map(({ verdict, actor, at, comment, counts }): [string, string] => [
+      counts ? verdict : `${verdict}, not counted`,
+      `${actor}, ${agoOf(at, nowMs)}${counts ? "" : ", key revoked since"}${comment === null ? "" : `: ${comment}`}`,
     ]),
   ]);
 }

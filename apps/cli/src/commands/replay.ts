@@ -1,10 +1,13 @@
-import { POLICY_NAMES } from "@fulcrum/contracts/pools.js";
+import { type Pool, POLICY_NAMES } from "@fulcrum/contracts/pools.js";
 import type { PolicyConfig } from "@fulcrum/core/decision.js";
-import { type Allocation, type PolicyName, UNCONTROLLED } from "@fulcrum/core/nouns.js";
+import { type Allocation, type PolicyName, UNCONTROLLED, WIDEST_LIMITS } from "@fulcrum/core/nouns.js";
 import { Option, type Command } from "commander";
+import type { ApiClient } from "../api/client.js";
 import { refuseUnknownFilter } from "../api/explain.js";
 import { policyConfig } from "../decide/policy-config.js";
+import type { TimeSpan } from "../replay/recorded.js";
 import type { ReplayReport, ReplayedInstance } from "../replay/replay-text.js";
+import { NewestSettings, type Settings } from "../replay/settings-run.js";
 import { failed, usageError } from "../failure.js";
 import { terminalWidth, type Io } from "../io.js";
 import { apiCommand, durationMsOf, wholeIn, type Session } from "./command.js";
@@ -68,12 +71,13 @@ async function replay({ api, io, show }: Session, options: ReplayOptions): Promi
   };
   if (span.from >= span.to) throw usageError("--from must be before --to");
   await refuseUnknownFilter(api, { pool, ...(instance === undefined ? {} : { instance }) });
-  const verified = await verifyDecisions(api, {
-    pool,
-    ...(instance === undefined ? {} : { instance }),
-    ...span,
-  });
-  const report = await simulated({ api, io, show }, options, span);
+  const newest = new NewestSettings();
+  const verified = await verifyDecisions(
+    api,
+    { pool, ...(instance === undefined ? {} : { instance }), ...span },
+    (row) => newest.take(row),
+  );
+  const report = await simulated(api, options, span, newest);
   // Loaded only here: the other commands need no simulator.
   const { replayText } = await import("../replay/replay-text.js");
   show({ verified, ...report }, () =>
@@ -84,9 +88,10 @@ async function replay({ api, io, show }: Session, options: ReplayOptions): Promi
 }
 
 async function simulated(
-  { api }: Session,
+  api: ApiClient,
   options: ReplayOptions,
-  span: { readonly from: string; readonly to: string },
+  span: TimeSpan,
+  newest: NewestSettings,
 ): Promise<ReplayReport> {
   const { instancesOf, recorded } = await import("../replay/recorded.js");
   const { replayInstance } = await import("@fulcrum/evaluation/replay/replay.js");
@@ -94,37 +99,54 @@ async function simulated(
   const profile = loadProfile(options.profile);
   const { body: pool } = await api.call("getPool", { params: { pool: options.pool } });
   const instances: ReplayedInstance[] = [];
-  const told = { slo: changedSlo(pool.slo, options), ran: pool.policy.name as string };
   for (const name of await instancesOf(api, options.pool, options.instance)) {
-    const { windows, allocations, rolloutMs, ran } = await recorded(api, pool, name, span);
-    const { guards, limits, policy } = ran;
-    told.slo = changedSlo(ran.slo, options);
-    told.ran = policy.name;
-    const first = [...allocations.values()].at(-1);
-    const other = otherPolicy(options, policy, first);
+    const run = newest.of(name);
+    const { mode, policy, guards, limits, slo } = run?.settings ?? settingsNow(pool);
+    // One policy runs in the simulator: what went by other settings is left out.
+    const cut = run?.change == null ? null : { at: run.since, change: run.change };
+    const from = cut?.at ?? span.from;
+    const { windows, allocations, rolloutMs } = await recorded(api, name, { ...span, from });
+    const judged = changedSlo(slo, options);
+    const other = otherPolicy(options, policy, [...allocations.values()].at(-1));
     const result = replayInstance({
       windows,
       allocationOf: (generation) => allocations.get(generation) ?? null,
       profile,
-      slo: told.slo,
+      slo: judged,
       guards,
       limits,
       controlIntervalMs: pool.controlIntervalMs,
       rolloutMs,
       seed: options.seed,
-      ran: { policy, slo: ran.slo },
-      other: other && { policy: other, slo: told.slo },
+      ran: { policy, slo },
+      other: other && { policy: other, slo: judged },
     });
-    instances.push({ instance: name, result });
+    instances.push({
+      instance: name,
+      cut,
+      mode,
+      ran: policy.name,
+      other: otherName(options, policy.name),
+      slo: judged,
+      result,
+    });
   }
+  const last = instances.at(-1);
+  const ran = last?.ran ?? pool.policy.name;
   return {
     pool: pool.name,
     ...span,
     profile: options.profile,
-    ...told,
-    other: otherName(options, told.ran),
+    slo: last?.slo ?? changedSlo(pool.slo, options),
+    ran,
+    other: otherName(options, ran),
     instances,
   };
+}
+
+/** Where no decision tells: as the pool has them. */
+function settingsNow({ mode, policy, guards, limits, slo }: Pool): Settings {
+  return { mode, policy, guards, slo, limits: { ...WIDEST_LIMITS, ...limits } };
 }
 
 /** Null: neither another policy nor another SLO was asked for. */

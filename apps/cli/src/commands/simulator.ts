@@ -4,6 +4,7 @@ import { Option, type Command } from "commander";
 import { usageError } from "../failure.js";
 import { printJson, printLine, type Io } from "../io.js";
 import { groupCommand, localCommand } from "./command.js";
+import { addSimulatorStudies } from "./simulator-studies.js";
 
 interface CheckOptions {
   readonly profile: string;
@@ -43,6 +44,7 @@ export function addSimulator(program: Command, io: Io): void {
     },
     async (_args, options) => check(io, options),
   );
+  addSimulatorStudies(group, io);
 }
 
 async function check(io: Io, options: CheckOptions): Promise<void> {

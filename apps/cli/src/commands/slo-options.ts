@@ -1,6 +1,8 @@
-import type { SloTarget } from "@fulcrum/core/nouns.js";
+import { sloTarget } from "@fulcrum/contracts/primitives.js";
+import type { SloClass, SloTarget } from "@fulcrum/core/nouns.js";
 import { Option } from "commander";
 import { usageError } from "../failure.js";
+import { readYaml } from "../text/yaml-file.js";
 import { numberIn, shareOf } from "./command.js";
 
 export interface SloOptions {
@@ -10,6 +12,8 @@ export interface SloOptions {
   readonly ttftPercentile?: number;
   readonly tpotPercentile?: number;
   readonly attainment?: number;
+  /** A file of them; false: none. */
+  readonly classes?: string | false;
 }
 
 const DEFAULT_PERCENTILE = 0.9;
@@ -26,12 +30,18 @@ export function sloOptions(): Option[] {
     new Option("--attainment <share>", "share of requests that must be within both bounds").argParser(
       shareOf,
     ),
+    new Option(
+      "--classes <file>",
+      "further promises below this one, in order: a YAML or JSON list; - reads standard input",
+    ),
+    new Option("--no-classes", "promise nothing below this one"),
   ];
 }
 
 /** The target in force with what the options name changed. */
 export function changedSlo(slo: SloTarget, options: SloOptions): SloTarget {
   const { ttftMs, tpotMs, percentile, ttftPercentile, tpotPercentile, attainment } = options;
+  const classes = classesOf(slo, options);
   return {
     ttft: {
       percentile: ttftPercentile ?? percentile ?? slo.ttft.percentile,
@@ -42,7 +52,24 @@ export function changedSlo(slo: SloTarget, options: SloOptions): SloTarget {
       boundMs: tpotMs ?? slo.tpot.boundMs,
     },
     attainmentShare: attainment ?? slo.attainmentShare,
+    ...(classes === undefined ? {} : { classes }),
   };
+}
+
+function classesOf(slo: SloTarget, { classes }: SloOptions): readonly SloClass[] | undefined {
+  if (classes === false) return undefined;
+  return classes === undefined ? slo.classes : readClasses(classes);
+}
+
+/** @throws CliFailure (usage) naming the file, the field and its bound */
+function readClasses(file: string): readonly SloClass[] {
+  const found = sloTarget.shape.classes.unwrap().safeParse(readYaml(file));
+  if (found.success) return found.data;
+  const [issue] = found.error.issues;
+  const field = issue && issue.path.length > 0 ? `classes.${issue.path.join(".")}` : "classes";
+  throw usageError(`${file}: ${field}: ${issue?.message ?? "must be a list of promises"}`, [
+    "Each is such as {name: batch, ttft: {percentile: 0.9, boundMs: 5000}, tpot: {percentile: 0.9, boundMs: 150}, attainmentShare: 0.8}.",
+  ]);
 }
 
 /** A target from options alone: both bounds are needed, the rest is p90 and 90 % where it is not said. */
@@ -56,8 +83,8 @@ export function newSlo(options: SloOptions): SloTarget {
 }
 
 export function isSloChange(options: SloOptions): boolean {
-  const { ttftMs, tpotMs, percentile, ttftPercentile, tpotPercentile, attainment } = options;
-  return [ttftMs, tpotMs, percentile, ttftPercentile, tpotPercentile, attainment].some(
+  const { ttftMs, tpotMs, percentile, ttftPercentile, tpotPercentile, attainment, classes } = options;
+  return [ttftMs, tpotMs, percentile, ttftPercentile, tpotPercentile, attainment, classes].some(
     (value) => value !== undefined,
   );
 }

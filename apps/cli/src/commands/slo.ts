@@ -28,6 +28,7 @@ export function addSlo(program: Command, io: Io): void {
       examples: [
         "fulcrum slo set chat-8b --ttft-ms 250",
         "fulcrum slo set chat-8b --ttft-ms 400 --tpot-ms 80 --percentile p95 --attainment 95%",
+        "fulcrum slo set chat-8b --classes batch.yaml",
       ],
       options: sloOptions(),
     },
@@ -78,6 +79,10 @@ function sloText(version: SloVersion, nowMs: number): string {
     ["TTFT", `${percentileWords(slo.ttft.percentile)} < ${latencyWords(slo.ttft.boundMs)}`],
     ["TPOT", `${percentileWords(slo.tpot.percentile)} < ${latencyWords(slo.tpot.boundMs)}`],
     ["attainment", `${shareWords(slo.attainmentShare)} of requests within both`],
+    ...(slo.classes ?? []).map((each): [string, string] => {
+      const { classes: _, ...own } = { ...each, classes: undefined };
+      return [`then ${each.name}`, sloWords(own)];
+    }),
     ["version", `${version.version}, set by ${version.createdBy} ${agoOf(version.createdAt, nowMs)}`],
   ]);
 }

@@ -1,6 +1,8 @@
+import type { DecisionResource } from "@fulcrum/contracts/resources.js";
 import type { Decision, GuardConfig, PolicyConfig, Snapshot } from "@fulcrum/core/decision.js";
 import { decide } from "@fulcrum/core/decide.js";
 import { POLICY_VERSIONS } from "@fulcrum/core/defaults.js";
+import { asToldBy } from "@fulcrum/core/same-decision.js";
 import type { ApiClient } from "../api/client.js";
 import { everyItem } from "../api/pages.js";
 import { differences } from "../text/json-difference.js";
@@ -35,7 +37,10 @@ export interface OtherVersion {
   readonly here: number;
 }
 
-/** Runs decide() again on the inputs of every stored decision and compares what it answers with the row. */
+/**
+ * Runs decide() again on the inputs of every stored decision and compares what it answers with the row. `onRow` is given
+ * each row, newest first.
+ */
 export async function verifyDecisions(
   api: ApiClient,
   filter: {
@@ -44,6 +49,7 @@ export async function verifyDecisions(
     readonly from?: string;
     readonly to?: string;
   },
+  onRow?: (row: DecisionResource) => void,
 ): Promise<VerifyReport> {
   const different: VerifyReport["different"][number][] = [];
   const others = new Map<string, VerifyReport["otherVersions"][number]>();
@@ -51,7 +57,8 @@ export async function verifyDecisions(
   let batch: string[] = [];
   const flush = async () => {
     const results = await Promise.all(batch.map((id) => verifyOne(api, id)));
-    for (const result of results) {
+    for (const { whole, ...result } of results) {
+      onRow?.(whole);
       if (result.madeBy !== null) {
         const key = `${result.madeBy.policy} ${result.madeBy.version}`;
         others.set(key, { ...result.madeBy, decisions: (others.get(key)?.decisions ?? 0) + 1 });
@@ -74,7 +81,7 @@ async function verifyOne(api: ApiClient, id: string) {
   const { body: row } = await api.call("getDecision", { params: { id } });
   const madeBy = otherVersionOf(row.decision);
   const differences = madeBy === null ? redecided(row) : [];
-  return { madeBy, differences, row: { id, instance: row.instance, at: row.at, differences } };
+  return { whole: row, madeBy, differences, row: { id, instance: row.instance, at: row.at, differences } };
 }
 
 /** The policy and version that made a decision, when this build has another version of it; else null. */
@@ -95,7 +102,7 @@ export function redecided(row: {
   readonly decidedAtMs: number;
   readonly decision: unknown;
 }): string[] {
-  let again: unknown;
+  let again: Decision;
   try {
     again = decide(
       row.snapshot as Snapshot,
@@ -107,5 +114,6 @@ export function redecided(row: {
     return [`decide() failed: ${error instanceof Error ? error.message : String(error)}`];
   }
   // The row went through JSON, which knows no undefined and no -0.
-  return differences(row.decision, JSON.parse(JSON.stringify(again)));
+  const told = asToldBy(again, row.decision as Decision);
+  return differences(row.decision, JSON.parse(JSON.stringify(told)));
 }

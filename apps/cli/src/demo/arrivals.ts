@@ -23,6 +23,18 @@ export function requestsUntil(load: Load, seed: number, endMs: number): readonly
   return found;
 }
 
+/** The bundled load's kinds at steady rates, per second of engine time. */
+export function mixedRequests(
+  ratePerS: Readonly<Record<string, number>>,
+  seed: number,
+  endMs: number,
+): readonly SimRequest[] {
+  const workload = parseWorkload(bundled(WORKLOAD), WORKLOAD);
+  const phases = [{ name: "steady", durationMs: endMs, rampMs: 0, ratePerS }];
+  const options = { seed, rateScale: 1, startMs: 0, repeat: false };
+  return [...workloadArrivals({ ...workload, phases }, options)];
+}
+
 export function bundledProfile(): Profile {
   return parseProfile(bundled(PROFILE), PROFILE);
 }

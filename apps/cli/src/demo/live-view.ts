@@ -1,6 +1,7 @@
 import type { LatencyTarget, SloTarget } from "@fulcrum/core/nouns.js";
 import type { Percentile } from "@fulcrum/core/signal/histogram.js";
 import { cutText } from "../text/table.js";
+import { oneLine } from "../text/visible.js";
 import { ageWords, latencyWords, percentileWords, shareWords, trimmed } from "../text/words.js";
 import { finishedOf, shareOfFinished } from "./engine-counts.js";
 import type { LaneView } from "./observe-lanes.js";
@@ -91,7 +92,7 @@ function generationText({ instance }: LaneView): string {
 function decisionText({ instance }: LaneView, nowMs: number): string {
   const last = instance?.lastDecision ?? null;
   if (last === null) return "no decision yet";
-  return `${ageWords(Date.parse(last.at), nowMs)}, ${last.kind} ${last.reason}: ${last.message}`;
+  return `${ageWords(Date.parse(last.at), nowMs)}, ${last.kind} ${last.reason}: ${oneLine(last.message)}`;
 }
 
 /** Broken at blanks into exactly `count` lines; the last is cut. */

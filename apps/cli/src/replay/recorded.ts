@@ -1,13 +1,5 @@
-/** What the controller stored of a pool's time: windows, allocations, and the policy that ran. */
-import type { Pool } from "@fulcrum/contracts/pools.js";
-import type { GuardConfig, PolicyConfig, Snapshot } from "@fulcrum/core/decision.js";
-import {
-  type Allocation,
-  type Limits,
-  type SloTarget,
-  WIDEST_LIMITS,
-  type Window,
-} from "@fulcrum/core/nouns.js";
+/** What the controller stored of a pool's time: windows and allocations. */
+import type { Allocation, Window } from "@fulcrum/core/nouns.js";
 import type { ApiClient } from "../api/client.js";
 import { everyItem } from "../api/pages.js";
 import { failed } from "../failure.js";
@@ -24,21 +16,11 @@ export interface TimeSpan {
   readonly to: string;
 }
 
-/** What ran: of the newest decision in the time, else as the pool has it now. */
-export interface Ran {
-  readonly policy: PolicyConfig;
-  readonly guards: GuardConfig;
-  readonly limits: Limits;
-  readonly slo: SloTarget;
-  readonly decision: string | null;
-}
-
 export interface RecordedInstance {
   readonly instance: string;
   readonly windows: readonly Window[];
   readonly allocations: ReadonlyMap<number, Allocation>;
   readonly rolloutMs: number;
-  readonly ran: Ran;
 }
 
 /** Names of the instances to replay. @throws CliFailure when there are too many */
@@ -53,12 +35,7 @@ export async function instancesOf(api: ApiClient, pool: string, only: string | u
 }
 
 /** @throws CliFailure when there are more windows than are read */
-export async function recorded(
-  api: ApiClient,
-  pool: Pool,
-  instance: string,
-  span: TimeSpan,
-): Promise<RecordedInstance> {
+export async function recorded(api: ApiClient, instance: string, span: TimeSpan): Promise<RecordedInstance> {
   const windows: Window[] = [];
   const params = { instance };
   for await (const { window } of everyItem(api, "listWindows", span, MOST_WINDOWS + 1, params)) {
@@ -80,23 +57,5 @@ export async function recorded(
     allocations.set(body.desired.generation, body.desired);
   }
   const rolloutMs = durationsMs.sort((a, b) => a - b)[durationsMs.length >> 1] ?? USUAL_ROLLOUT_MS;
-  return { instance, windows, allocations, rolloutMs, ran: await whatRan(api, pool, instance, span) };
-}
-
-async function whatRan(api: ApiClient, pool: Pool, instance: string, span: TimeSpan): Promise<Ran> {
-  const { body } = await api.call("listDecisions", { query: { instance, ...span, limit: 1 } });
-  const id = body.items[0]?.id;
-  if (id === undefined) {
-    const { policy, guards, slo } = pool;
-    return { policy, guards, slo, limits: { ...WIDEST_LIMITS, ...pool.limits }, decision: null };
-  }
-  const { body: row } = await api.call("getDecision", { params: { id } });
-  const { limits, slo } = row.snapshot as unknown as Snapshot;
-  return {
-    policy: row.policyConfig as unknown as PolicyConfig,
-    guards: row.guardConfig as unknown as GuardConfig,
-    limits,
-    slo,
-    decision: id,
-  };
+  return { instance, windows, allocations, rolloutMs };
 }

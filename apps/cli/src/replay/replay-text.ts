@@ -1,7 +1,8 @@
 /** A replay for a person: how far the simulator was off comes first. */
-import type { SloTarget } from "@fulcrum/core/nouns.js";
+import type { Mode, SloTarget } from "@fulcrum/core/nouns.js";
 import type { ReplayFigures, ReplayResult } from "@fulcrum/evaluation/replay/replay.js";
 import { tableText } from "../text/table.js";
+import { oneLine } from "../text/visible.js";
 import {
   durationWords,
   latencyWords,
@@ -13,6 +14,15 @@ import {
 
 export interface ReplayedInstance {
   readonly instance: string;
+  /** Its settings were changed within the time asked for: only what came after is played. Null: they were not. */
+  readonly cut: { readonly at: string; readonly change: string } | null;
+  readonly mode: Mode;
+  /** `search`, as the rows call it. */
+  readonly ran: string;
+  /** Null: nothing else was asked. */
+  readonly other: string | null;
+  /** What each row is judged by. */
+  readonly slo: SloTarget;
   /** Null: no window tells enough of the time to play it again. */
   readonly result: ReplayResult | null;
 }
@@ -22,11 +32,9 @@ export interface ReplayReport {
   readonly from: string;
   readonly to: string;
   readonly profile: string;
-  /** What every row is judged by. */
+  /** The last instance's, as all have it but one that was not decided on since the pool was changed. */
   readonly slo: SloTarget;
-  /** `search`, as the rows call it. */
   readonly ran: string;
-  /** Null: nothing else was asked. */
   readonly other: string | null;
   readonly instances: readonly ReplayedInstance[];
 }
@@ -48,19 +56,25 @@ export function replayText(report: ReplayReport, width: number | null): string {
   );
 }
 
-function instanceText(
-  report: ReplayReport,
-  { instance, result }: ReplayedInstance,
-  width: number | null,
-): string {
-  if (result === null) return `${instance}: no windows of a known allocation with arrivals in this time.`;
+function instanceText(report: ReplayReport, replayed: ReplayedInstance, width: number | null): string {
+  const { instance, result, cut, slo } = replayed;
+  const told =
+    cut === null
+      ? []
+      : [
+          `${instance}: only from ${cut.at} on. Decisions before that went by other settings (${oneLine(cut.change)}); ` +
+            `for that time ask with --to ${cut.at}.`,
+        ];
+  if (result === null)
+    return [...told, `${instance}: no windows of a known allocation with arrivals in this time.`].join("\n");
+  if (sloWords(slo) !== sloWords(report.slo)) told.push(`${instance}: judged by ${sloWords(slo)}.`);
   const rows: [string, ReplayFigures][] = [
     ["measured", result.measured],
     ["simulated, allocations as recorded", result.asRecorded],
-    [`simulated, ${report.ran} as it ran`, result.ran],
+    [`simulated, ${ranWords(replayed)}`, result.ran],
   ];
-  if (result.other && report.other) rows.push([`simulated, ${report.other}`, result.other]);
-  const { ttft, tpot } = report.slo;
+  if (result.other && replayed.other) rows.push([`simulated, ${replayed.other}`, result.other]);
+  const { ttft, tpot } = slo;
   const table = tableText(
     [
       { title: instance, cut: true },
@@ -86,10 +100,18 @@ function instanceText(
   );
   const heard = `${result.requests} requests rebuilt, ${durationWords(result.toMs - result.fromMs)} of engine time counted`;
   return [
-    `Off by: ${distanceWords(result.measured, result.asRecorded, report.slo)} (${instance}: ${heard}).`,
+    ...told,
+    `Off by: ${distanceWords(result.measured, result.asRecorded, slo)} (${instance}: ${heard}).`,
     table,
-    ...(result.other && report.other ? [otherWords(result.ran, result.other, report)] : []),
+    ...(result.other ? [otherWords(result, result.other, replayed)] : []),
   ].join("\n");
+}
+
+/** Where nothing was moved, the policy's own row is not what ran: "allocations as recorded" is. */
+function ranWords({ ran, mode }: ReplayedInstance): string {
+  // A canary moves some instances and not the rest.
+  if (mode === "canary") return `${ran} moving it (mode canary)`;
+  return mode === "enforce" ? `${ran} as it ran` : `${ran} had it moved (mode ${mode})`;
 }
 
 /** How far the simulator is from what was measured, at the allocations that were really there. */
@@ -107,8 +129,12 @@ export function distanceWords(measured: ReplayFigures, simulated: ReplayFigures,
   ].join(", ");
 }
 
-function otherWords(ran: ReplayFigures, other: ReplayFigures, report: ReplayReport): string {
-  return `With ${report.other} instead of ${report.ran}: attainment ${pointsBetween(ran, other)}, in the simulator.`;
+function otherWords(result: ReplayResult, other: ReplayFigures, replayed: ReplayedInstance): string {
+  const { ran, measured, asRecorded } = result;
+  return (
+    `With ${replayed.other} instead of ${replayed.ran}: attainment ${pointsBetween(ran, other)}, in the simulator, which is off by ` +
+    `${pointsBetween(measured, asRecorded)} on what did happen.`
+  );
 }
 
 function pointsBetween(a: ReplayFigures, b: ReplayFigures): string {

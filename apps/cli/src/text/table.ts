@@ -1,3 +1,5 @@
+import { oneLine } from "./visible.js";
+
 export interface Column {
   readonly title: string;
   readonly right?: boolean;
@@ -33,7 +35,7 @@ export function tableText(
 /** Names and values, one pair a line, aligned: for a single resource. */
 export function pairsText(pairs: readonly (readonly [string, string])[]): string {
   const widest = pairs.reduce((most, [name]) => Math.max(most, length(name)), 0);
-  return pairs.map(([name, value]) => `${name.padEnd(widest)}${GAP}${value}`.trimEnd()).join("\n");
+  return pairs.map(([name, value]) => `${name.padEnd(widest)}${GAP}${oneLine(value)}`.trimEnd()).join("\n");
 }
 
 /** At most `width` characters; a cut text ends in an ellipsis. */
@@ -64,10 +66,6 @@ function padded(text: string, width: number, right: boolean): string {
   const cut = cutText(text, width);
   const space = " ".repeat(Math.max(0, width - length(cut)));
   return right ? space + cut : cut + space;
-}
-
-function oneLine(text: string): string {
-  return text.replace(/\s*[\r\n]+\s*/g, " ");
 }
 
 function length(text: string): number {

@@ -58,11 +58,13 @@ export function allocationWords(allocation: Allocation | null): string {
 export function sloWords(slo: SloTarget): string {
   const target = (name: string, { percentile, boundMs }: SloTarget["ttft"]) =>
     `${name} ${percentileWords(percentile)} < ${latencyWords(boundMs)}`;
-  return [
+  const own = [
     target("TTFT", slo.ttft),
     target("TPOT", slo.tpot),
     `${shareWords(slo.attainmentShare)} of requests`,
   ].join(", ");
+  const below = (slo.classes ?? []).map(({ name }) => name);
+  return below.length === 0 ? own : `${own}; then ${below.join(", ")}`;
 }
 
 /** At most `digits` decimals, without trailing zeros. */

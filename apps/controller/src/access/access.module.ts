@@ -3,10 +3,11 @@ import { APP_GUARD } from "@nestjs/core";
 import { AccessGuard } from "./access.guard.js";
 import { KeyService } from "./key.service.js";
 import { KeysController } from "./keys.controller.js";
+import { TokenService } from "./token.service.js";
 
 @Module({
   controllers: [KeysController],
-  providers: [KeyService, { provide: APP_GUARD, useClass: AccessGuard }],
+  providers: [KeyService, TokenService, { provide: APP_GUARD, useClass: AccessGuard }],
   exports: [KeyService],
 })
 export class AccessModule {}

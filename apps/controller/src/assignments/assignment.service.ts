@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Assignment } from "@fulcrum/contracts/agent-api.js";
+import { type Assignment, TRACEPARENT_FEATURE } from "@fulcrum/contracts/agent-api.js";
 import type { Allocation } from "@fulcrum/core/nouns.js";
 import { type BeforeApplicationShutdown, Inject, Injectable } from "@nestjs/common";
 import type { Logger } from "pino";
@@ -21,6 +21,8 @@ export interface AssignmentRow {
   readonly issued_at: Date;
   /** null too for an agent that does not know of gates. */
   readonly gate: Gate | null;
+  /** Of the rollout that is under way; absent where the agent would not know the field, or was not asked for. */
+  readonly traceparent?: string | null;
 }
 
 /** What agents should run, and the waiting of those who want to know at once when it changes. */
@@ -48,28 +50,37 @@ export class AssignmentService implements BeforeApplicationShutdown {
     return this.waitingCount;
   }
 
-  async forAgent(agent: string): Promise<{ assignments: Assignment[]; etag: string }> {
+  /** `traced`: whether the agent takes the trace of a change with it. */
+  async forAgent(agent: string, traced = false): Promise<{ assignments: Assignment[]; etag: string }> {
     const rows = await this.source.query<AssignmentRow[]>(
       `SELECT DISTINCT i.name, i.generation, i.attempt, i.allocation, i.issue_reason, i.issued_at,
-         CASE WHEN r.barrier THEN i.gate END AS gate
+         CASE WHEN r.barrier THEN i.gate END AS gate, c.traceparent
        FROM agents a
        JOIN instance_ranks r ON r.agent_id = a.id
        JOIN instances i ON i.id = r.instance_id AND i.deleted_at IS NULL
+       LEFT JOIN reconfigurations c ON $2 AND c.instance_id = i.id AND c.ended_at IS NULL
        WHERE a.name = $1 ORDER BY i.name`,
-      [agent],
+      [agent, traced],
     );
     const assignments = rows.map(toAssignment);
     return { assignments, etag: etagOf(assignments) };
   }
 
   /** The agent's assignments; null when they still carry `etag` after `waitMs`, or when `abandoned` fires. */
-  async waitForChange(agent: string, etag: string | undefined, waitMs: number, abandoned: AbortSignal) {
+  async waitForChange(of: {
+    readonly agent: string;
+    readonly etag: string | undefined;
+    readonly waitMs: number;
+    readonly traced: boolean;
+    readonly abandoned: AbortSignal;
+  }) {
+    const { agent, etag, waitMs, traced, abandoned } = of;
     await this.mustKnow(agent);
     const untilMs = Date.now() + waitMs;
     for (;;) {
       // Listen before looking: a change that commits in between wakes us.
       const wait = this.hold(agent, untilMs, abandoned);
-      const current = await this.forAgent(agent).catch((error: unknown) => {
+      const current = await this.forAgent(agent, traced).catch((error: unknown) => {
         wait?.cancel();
         throw error;
       });
@@ -132,6 +143,11 @@ export class AssignmentService implements BeforeApplicationShutdown {
   }
 }
 
+/** Whether an agent says that it takes `traceparent` in assignments: an older one would refuse the whole answer. */
+export function takesTraces(features: string | undefined): boolean {
+  return (features ?? "").split(",").some((feature) => feature.trim() === TRACEPARENT_FEATURE);
+}
+
 export function toAssignment(row: AssignmentRow): Assignment {
   const commit = commitOf(row.gate);
   return {
@@ -142,6 +158,7 @@ export function toAssignment(row: AssignmentRow): Assignment {
     reason: row.issue_reason,
     issuedAtMs: row.issued_at.getTime(),
     ...(commit === undefined ? {} : { commit }),
+    ...(row.traceparent ? { traceparent: row.traceparent } : {}),
   };
 }
 

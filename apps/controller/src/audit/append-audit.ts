@@ -1,4 +1,5 @@
 import type { EntityManager } from "typeorm";
+import { tell } from "../outbox/outbox.js";
 
 /** Who did it: a key's holder, or the controller itself. */
 export interface Actor {
@@ -20,7 +21,8 @@ export interface AuditRecord {
 
 /**
  * Appends rows to the chain, in the caller's transaction: a change and its record stand or fall together.
- * Writers queue on the chain's lock until the transaction ends, so append once, as the last thing.
+ * Writers queue on the chain's lock until the transaction ends, so append once, as the last thing. Webhooks that
+ * want to hear of a record are told in the same transaction.
  */
 export async function appendAudit(
   manager: EntityManager,
@@ -29,6 +31,12 @@ export async function appendAudit(
 ): Promise<void> {
   if (records.length === 0) return;
   const at = new Date().toISOString();
+  // Before the chain's lock is taken.
+  await tell(
+    manager,
+    records.map((record) => ({ ...record, actor: (record.actor ?? actor).name })),
+    at,
+  );
   const rows = records.map((record) => ({
     ...record,
     actor: record.actor ?? actor,

@@ -1,6 +1,9 @@
 import { MIGRATIONS } from "@fulcrum/migrations/all.js";
 import { DataSource, type DataSourceOptions } from "typeorm";
+import { AlertRow } from "../alerts/alert.row.js";
 import { ApiKeyRow } from "../access/api-key.row.js";
+import { PoolCapacityRow } from "../capacity/capacity.row.js";
+import { CanaryBlockRow } from "../canary/canary-block.row.js";
 import { DecisionRow } from "../decisions/decision.row.js";
 import { AgentRow, InstanceRow } from "../fleet/fleet.rows.js";
 import { HoldRow } from "../holds/hold.row.js";
@@ -9,6 +12,7 @@ import { makeAuditMonths } from "./audit-months.js";
 import { PoolRow, SloVersionRow } from "../pools/pool.rows.js";
 import { ProposalRow, ProposalVoteRow } from "../proposals/proposal.rows.js";
 import { ReconfigurationRow, ReconfigurationStepRow } from "../reconfigurations/reconfiguration.rows.js";
+import { DeliveryRow, WebhookRow } from "../webhooks/webhook.rows.js";
 
 /** Listed by hand: no globs, so that nothing is picked up by accident. */
 export const ENTITIES = [
@@ -24,6 +28,11 @@ export const ENTITIES = [
   ProposalRow,
   ProposalVoteRow,
   OutcomeRow,
+  AlertRow,
+  WebhookRow,
+  DeliveryRow,
+  CanaryBlockRow,
+  PoolCapacityRow,
 ];
 
 export function dataSourceOptions(url: string, poolSize: number): DataSourceOptions {

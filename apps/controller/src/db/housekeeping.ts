@@ -11,6 +11,10 @@ const HOURS_AHEAD = 3;
 /** Rows per DELETE, and DELETEs per run: a run stays short and the rest waits for the next. */
 const DELETE_BATCH = 1_000;
 const MAX_BATCHES = 50;
+/** Dead letters wait so long for somebody to send them again. */
+const DELIVERY_RETENTION_DAYS = 30;
+/** The longest budget, and a day. */
+const BUDGET_RETENTION_DAYS = 91;
 
 /** Keeps history bounded: makes the coming partitions of windows and audit, drops old ones, deletes old decisions. */
 @Injectable()
@@ -28,13 +32,19 @@ export class Housekeeping implements OnApplicationBootstrap {
   async run(nowMs: number = Date.now()): Promise<{ dropped: number; deleted: number; auditMonths: number }> {
     await this.makePartitions(nowMs);
     const dropped = await this.dropPartitions(nowMs);
-    const deleted = await this.deleteDecisions(nowMs);
-    const { auditRetentionMonths } = this.config;
-    const auditMonths =
-      auditRetentionMonths === null ? 0 : await dropAuditMonths(this.source, auditRetentionMonths, nowMs);
+    const deleted = (await this.deleteDecisions(nowMs)) + (await this.deleteTold(nowMs));
+    const auditMonths = await this.dropAudit(nowMs);
     if (dropped + deleted + auditMonths > 0)
       this.logger.info({ event: "housekeeping", dropped, deleted, auditMonths });
     return { dropped, deleted, auditMonths };
+  }
+
+  private async dropAudit(nowMs: number): Promise<number> {
+    const { auditRetentionMonths } = this.config;
+    if (auditRetentionMonths === null) return 0;
+    const { dropped, stuck } = await dropAuditMonths(this.source, auditRetentionMonths, nowMs);
+    if (stuck !== null) this.logger.warn({ event: "audit_month_kept", partition: stuck });
+    return dropped;
   }
 
   private async makePartitions(nowMs: number): Promise<void> {
@@ -80,17 +90,38 @@ export class Housekeeping implements OnApplicationBootstrap {
   private async deleteDecisions(nowMs: number): Promise<number> {
     const cutoff = new Date(nowMs - this.config.decisionRetentionDays * 24 * HOUR_MS);
     let deleted = 0;
-    for (const table of ["decisions", "reconfigurations", "proposals", "holds"]) {
-      const when = table === "decisions" ? "at" : "ended_at";
-      for (let batch = 0; batch < MAX_BATCHES; batch += 1) {
-        const [, count] = await this.source.query<[unknown, number]>(
-          `DELETE FROM ${table} WHERE id IN (SELECT id FROM ${table} WHERE ${when} < $1 LIMIT ${DELETE_BATCH})`,
-          [cutoff],
-        );
-        deleted += count;
-        if (count < DELETE_BATCH) break;
-      }
+    for (const table of ["decisions", "reconfigurations", "proposals", "holds", "alerts"])
+      deleted += await this.deleteBefore(table, table === "decisions" ? "at" : "ended_at", cutoff);
+    return deleted;
+  }
+
+  private async deleteBefore(table: string, when: string, cutoff: Date): Promise<number> {
+    let deleted = 0;
+    for (let batch = 0; batch < MAX_BATCHES; batch += 1) {
+      const [, count] = await this.source.query<[unknown, number]>(
+        `DELETE FROM ${table} WHERE id IN (SELECT id FROM ${table} WHERE ${when} < $1 LIMIT ${DELETE_BATCH})`,
+        [cutoff],
+      );
+      deleted += count;
+      if (count < DELETE_BATCH) break;
     }
+    return deleted;
+  }
+
+  /** Messages that arrived or were given up, buckets beyond any budget, and positions of instances that are gone. */
+  private async deleteTold(nowMs: number): Promise<number> {
+    const deleted = await this.deleteBefore(
+      "webhook_deliveries",
+      "ended_at",
+      new Date(nowMs - DELIVERY_RETENTION_DAYS * 24 * HOUR_MS),
+    );
+    // A bucket each five minutes and pool: no more than a run can delete at once.
+    await this.source.query("DELETE FROM budget_buckets WHERE from_at < $1", [
+      new Date(nowMs - BUDGET_RETENTION_DAYS * 24 * HOUR_MS),
+    ]);
+    await this.source.query(
+      "DELETE FROM budget_positions b WHERE NOT EXISTS (SELECT 1 FROM instance_signals s WHERE s.instance_id = b.instance_id)",
+    );
     return deleted;
   }
 }

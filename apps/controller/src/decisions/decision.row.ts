@@ -13,7 +13,7 @@ import { toNumber } from "../db/columns.js";
 import { InstanceRow } from "../fleet/fleet.rows.js";
 import { PoolRow } from "../pools/pool.rows.js";
 
-export type DecisionOutcome = "applied" | "recorded" | "lost_race";
+export type DecisionOutcome = "applied" | "recorded" | "lost_race" | "held" | "outdated";
 
 @Entity("decisions")
 @Index("ix_decisions_instance", ["instanceId", "id"])
@@ -40,6 +40,9 @@ export class DecisionRow {
   mode!: Mode;
   @Column("text")
   outcome!: DecisionOutcome;
+  /** What stopped a move that was to be made, in a sentence. */
+  @Column("text", { name: "stopped_by", nullable: true })
+  stoppedBy!: string | null;
   @Column("integer", { name: "based_on_generation" })
   basedOnGeneration!: number;
   @Column("integer", { nullable: true })

@@ -2,20 +2,21 @@ import { decide } from "@fulcrum/core/decide.js";
 import type { Decision, Snapshot } from "@fulcrum/core/decision.js";
 import { Inject, Injectable } from "@nestjs/common";
 import type { Logger } from "pino";
-import { DataSource, type EntityManager } from "typeorm";
+import { DataSource } from "typeorm";
 import { AssignmentService } from "../assignments/assignment.service.js";
 import { appendAudit, CONTROLLER } from "../audit/append-audit.js";
 import { CONFIG, type Config } from "../config.js";
 import { uuidV7 } from "../db/uuid-v7.js";
-import { shareHolds, standingOf } from "../holds/standing.js";
 import { LOGGER } from "../obs/logger.js";
 import { Metrics } from "../obs/metrics.js";
+import { Tracing } from "../obs/tracing.js";
 import { openProposals, saysTheSame, type Wish } from "../proposals/open-proposal.js";
-import { audited, openReconfigurations } from "../reconfigurations/open-reconfiguration.js";
 import { ReconfigurationQueue } from "../reconfigurations/reconfiguration.queue.js";
-import { agentsOf } from "../reconfigurations/reconfiguration.service.js";
-import { type DecisionOutcome, DecisionRow, insertDecisions } from "./decision.row.js";
-import { type DecisionContext, loadContexts } from "./load-contexts.js";
+import { offerSpan } from "../reconfigurations/rollout-spans.js";
+import { commitMoves } from "./commit-moves.js";
+import { type DecisionOutcome, type DecisionRow, insertDecisions } from "./decision.row.js";
+import { type DecisionContext, isEnforced, loadContexts } from "./load-contexts.js";
+import { beginTraces, endCommit, failTraces } from "./move-traces.js";
 import { RecentWindows } from "./recent-windows.js";
 import { snapshotOf } from "./snapshot-of.js";
 
@@ -37,6 +38,8 @@ interface Decided {
   readonly row: DecisionRow;
   /** What decide() itself took. */
   readonly seconds: number;
+  /** When it was done. */
+  readonly decidedMs: number;
 }
 
 /** Runs decide() for instances that are due and commits what comes out. */
@@ -49,6 +52,7 @@ export class DecisionService {
     @Inject(ReconfigurationQueue) private readonly queue: ReconfigurationQueue,
     @Inject(RecentWindows) private readonly recent: RecentWindows,
     @Inject(Metrics) private readonly metrics: Metrics,
+    @Inject(Tracing) private readonly tracing: Tracing,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
@@ -62,7 +66,7 @@ export class DecisionService {
     const contexts = await this.contextsOf(due, nowMs);
     const decided = contexts.map((context) => this.decide(context, nowMs));
     const applied = await this.apply(
-      decided.filter(({ context, row }) => row.kind === "move" && context.mode === "enforce"),
+      decided.filter(({ context, row }) => row.kind === "move" && isEnforced(context)),
       reporter,
     );
     const evaluated = decided.map((one) => ({ ...one, row: applied.get(one.row.id) ?? one.row }));
@@ -97,77 +101,48 @@ export class DecisionService {
     const startedAt = performance.now();
     const decision = decide(snapshot, context.policy, context.guards, nowMs);
     const seconds = (performance.now() - startedAt) / 1_000;
-    return { context, row: newRow(context, snapshot, decision, nowMs), seconds };
+    return { context, row: newRow(context, snapshot, decision, nowMs), seconds, decidedMs: Date.now() };
   }
 
   /**
-   * Commits the moves of one report together, one fsync for all: each with its decision, allocation, rollout
-   * and audit row, and each on condition that its generation is still current. Answers with the rows as they
-   * came out, by id; losing the race is an outcome, not an error.
+   * Commits the moves of one report together, one fsync for all. Answers with the rows as they came out, by id; being
+   * stopped is an outcome, not an error.
    */
   private async apply(
     moves: readonly Decided[],
     reporter: string | null,
   ): Promise<ReadonlyMap<string, DecisionRow>> {
     if (moves.length === 0) return new Map();
-    const { opened, agents } = await this.source.transaction((manager) => this.commit(manager, moves));
+    const traces = beginTraces(this.tracing, moves, reporter);
+    const given = moves.map(({ context, row }) => {
+      const traceparent = traces.get(context.instanceId)?.commit.traceparent ?? null;
+      return { context, row, traceparent };
+    });
+    const { opened, stopped, agents } = await this.source
+      .transaction((manager) => commitMoves(manager, given, this.config.rollout.offerTimeoutMs))
+      .catch((error: unknown) => {
+        failTraces(traces, error);
+        throw error;
+      });
     const rows = moves.map(({ context, row }): DecisionRow => {
       const rollout = opened.get(context.instanceId);
-      return rollout
-        ? { ...row, outcome: "applied", generation: rollout.generation }
-        : { ...row, outcome: "lost_race" };
+      if (rollout) return { ...row, outcome: "applied", generation: rollout.generation };
+      return { ...row, ...stopped.get(context.instanceId) };
     });
-    for (const row of rows) this.logCommit(row);
+    for (const row of rows) {
+      this.logCommit(row);
+      const trace = traces.get(row.instanceId);
+      if (trace) endCommit(trace, row);
+    }
+    const offeredMs = Date.now();
     this.queue.watch([...opened.values()].map(({ deadlineAt }) => deadlineAt.getTime()));
     await this.assignments.announce(agents.filter((agent) => agent !== reporter));
+    for (const { context } of moves) {
+      const rollout = opened.get(context.instanceId);
+      if (rollout) offerSpan(this.tracing, context.instance, rollout, offeredMs, Date.now());
+      traces.get(context.instanceId)?.report.end(Date.now());
+    }
     return new Map(rows.map((row) => [row.id, row]));
-  }
-
-  private async commit(manager: EntityManager, moves: readonly Decided[]) {
-    // Always in one order, so that two replicas that commit at once cannot wait for each other.
-    const ordered = [...moves].sort((a, b) => (a.context.instanceId < b.context.instanceId ? -1 : 1));
-    // Whoever has paused since these were decided on has been answered: not one of them is applied.
-    await shareHolds(manager);
-    const held = await standingOf(
-      manager,
-      ordered.map(({ context }) => context.instanceId),
-      Math.max(...ordered.map(({ row }) => row.decidedAtMs)),
-    );
-    const free = ordered.filter(({ context }) => !held.has(context.instanceId));
-    const changes = free.map(({ context, row }) => ({
-      poolId: context.poolId,
-      instanceId: context.instanceId,
-      decisionId: row.id,
-      kind: "decision" as const,
-      reason: row.reason,
-      from: context.current,
-      to: row.allocation,
-    }));
-    const opened = await openReconfigurations(manager, changes, this.config.rollout.offerTimeoutMs);
-    const won = free.filter(({ context }) => opened.has(context.instanceId));
-    if (won.length === 0) return { opened, agents: [] };
-    const generationOf = (context: DecisionContext) => opened.get(context.instanceId)!.generation;
-    await insertDecisions(
-      manager,
-      won.map(({ context, row }) => ({
-        ...row,
-        outcome: "applied" as const,
-        generation: generationOf(context),
-      })),
-    );
-    const agents = await agentsOf(manager, ...won.map(({ context }) => context.instanceId));
-    const records = won.map(({ context, row }) => ({
-      action: "decision.applied",
-      subject: `instance/${context.instance}`,
-      before: audited(context.current),
-      after: {
-        ...audited({ ...row.allocation, generation: generationOf(context) }),
-        decision: row.id,
-        reason: row.reason,
-      },
-    }));
-    await appendAudit(manager, CONTROLLER, ...records);
-    return { opened, agents };
   }
 
   /** Has moves wait for a person, each stored with its proposal. Answers with their ids. */
@@ -188,8 +163,7 @@ export class DecisionService {
   }
 
   private logCommit({ instanceId, outcome, generation, reason, message }: DecisionRow): void {
-    const event = outcome === "applied" ? "decision_applied" : "decision_lost_race";
-    this.logger.info({ event, instance: instanceId, generation, reason, message });
+    this.logger.info({ event: `decision_${outcome}`, instance: instanceId, generation, reason, message });
   }
 
   /** Keeps what each policy learnt, and stores the decisions that say something new or were last stored long ago. */
@@ -267,6 +241,7 @@ function newRow(
     message: decision.message,
     mode: context.mode,
     outcome: "recorded" satisfies DecisionOutcome,
+    stoppedBy: null,
     basedOnGeneration: context.current.generation,
     generation: null,
     allocation: decision.allocation,

@@ -9,6 +9,7 @@ import { Handles } from "../http/handles.js";
 import { ProblemError } from "../http/problem-error.js";
 import { OutcomeRead } from "../outcomes/outcome.read.js";
 import { PoolRow } from "../pools/pool.rows.js";
+import { standingProposal } from "../proposals/proposal.read.js";
 import { ReconfigurationRow } from "../reconfigurations/reconfiguration.rows.js";
 import { DecisionRow } from "./decision.row.js";
 
@@ -80,6 +81,8 @@ export class DecisionsController {
       policyConfig: { ...row.policyConfig },
       guardConfig: { ...row.guardConfig },
       decision: { ...row.decision },
+      stoppedBy: row.stoppedBy,
+      proposal: await standingProposal(this.source.manager, row),
       reconfiguration: reconfiguration?.id ?? null,
       trial: await this.outcomes.ofDecision(row.id),
     };

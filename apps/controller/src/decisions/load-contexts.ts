@@ -9,7 +9,9 @@ import type {
   SloTarget,
   Window,
 } from "@fulcrum/core/nouns.js";
+import { type CanaryPlace, inCanary } from "@fulcrum/core/outcome/canary-parts.js";
 import type { DataSource } from "typeorm";
+import { recentMovesSql, type StoredMove, toMoves } from "../fleet/recent-moves.js";
 import { ACTIVE_HOLDS, type ActiveHold } from "../holds/standing.js";
 import { OPEN_PROPOSAL, type OpenProposal } from "../proposals/open-proposal.js";
 import { MAX_WINDOWS } from "./recent-windows.js";
@@ -20,6 +22,7 @@ export interface DecisionContext {
   readonly instance: string;
   readonly poolId: string;
   readonly pool: string;
+  readonly poolVersion: number;
   readonly mode: Mode;
   readonly policy: PolicyConfig;
   readonly guards: GuardConfig;
@@ -35,6 +38,7 @@ export interface DecisionContext {
   readonly holds: readonly ActiveHold[];
   readonly openProposal: OpenProposal | null;
   readonly approval: Approval;
+  readonly canary: CanaryPlace;
   readonly degraded: boolean;
   readonly rolloutGeneration: number | null;
   readonly moves: readonly Move[];
@@ -53,6 +57,7 @@ interface Row {
   instance: string;
   pool_id: string;
   pool: string;
+  pool_version: number;
   mode: Mode;
   policy: PolicyConfig;
   guards: GuardConfig;
@@ -68,9 +73,10 @@ interface Row {
   holds: ActiveHold[] | null;
   open_proposal: OpenProposal | null;
   approval: Approval;
+  canary: CanaryPlace;
   degraded: boolean;
   rollout_generation: number | null;
-  moves: { atMs: number; generation: number; from: Allocation; to: Allocation }[] | null;
+  moves: StoredMove[] | null;
   rollbacks: number;
   last_rollback_at: Date | null;
   policy_state: PolicyState | null;
@@ -80,31 +86,34 @@ interface Row {
   windows: Window[] | null;
 }
 
-/** As core's MAX_RECENT_MOVES. */
-const MAX_MOVES = 64;
+/** Of `instances i` in `pools p`. Only in mode canary the others are looked at. */
+const CANARY_PLACE = `
+  CASE WHEN p.mode = 'canary' THEN json_build_object('hash', i.canary_hash, 'below', p.canary_below,
+    'least', (SELECT min(n.canary_hash) FROM instances n WHERE n.pool_id = p.id AND n.deleted_at IS NULL),
+    'most', (SELECT max(n.canary_hash) FROM instances n WHERE n.pool_id = p.id AND n.deleted_at IS NULL))
+  ELSE json_build_object('hash', i.canary_hash, 'below', NULL, 'least', i.canary_hash, 'most', i.canary_hash) END`;
+
+/** Whether the instance's pool has it moved without asking anybody. */
+export function isEnforced({ mode, canary }: Pick<DecisionContext, "mode" | "canary">): boolean {
+  return mode === "enforce" || (mode === "canary" && inCanary(canary));
+}
 
 /**
  * One statement, so one consistent picture, for all instances that are due. Windows are sought by the
  * time they were received in, which is what their partitions are cut by.
  */
 const CONTEXTS = `
-  SELECT i.id AS instance_id, i.name AS instance, p.id AS pool_id, p.name AS pool, p.mode, p.policy, p.guards,
+  SELECT i.id AS instance_id, i.name AS instance, p.id AS pool_id, p.name AS pool, p.version AS pool_version, p.mode, p.policy, p.guards,
          p.limits AS pool_limits, i.capabilities,  p.lookback_ms, p.frozen,
          v.slo, p.slo_version, i.generation, i.allocation, i.changed_at, p.approval,
          ${ACTIVE_HOLDS} AS holds, ${OPEN_PROPOSAL} AS open_proposal,
-         i.degraded_cause IS NOT NULL AS degraded, o.generation AS rollout_generation, s.policy_state, s.last_decision_key, s.last_decision_at,
-         (SELECT json_agg(json_build_object('atMs', floor(extract(epoch FROM m.created_at) * 1000),
-                                            'generation', m.generation,
-                                            'from', m.from_allocation, 'to', m.to_allocation) ORDER BY m.generation)
-          FROM (SELECT * FROM reconfigurations r
-                WHERE r.instance_id = i.id
-                  AND r.created_at > $2::timestamptz - make_interval(secs => (p.guards ->> 'flapWindowMs')::float8 / 1000)
-                ORDER BY r.generation DESC LIMIT ${MAX_MOVES}) m) AS moves,
+         ${CANARY_PLACE} AS canary, i.degraded_cause IS NOT NULL AS degraded, o.generation AS rollout_generation, s.policy_state, s.last_decision_key, s.last_decision_at,
+         ${recentMovesSql("$2::timestamptz")} AS moves,
          s.last_seq::float8 AS last_seq, b.rollbacks, b.last_rollback_at,
          (SELECT json_agg(w.body ORDER BY w.seq)
           FROM (SELECT body, seq FROM windows w
                 WHERE w.instance_id = i.id AND i.id = ANY($3::uuid[])
-                  AND w.received_at > $2::timestamptz - make_interval(secs => p.lookback_ms / 1000.0)
+                  AND w.received_at > $2::timestamptz - make_interval(secs => greatest(p.lookback_ms, $4::int) / 1000.0)
                 ORDER BY w.seq DESC LIMIT ${MAX_WINDOWS}) w) AS windows
   FROM instances i
   JOIN pools p ON p.id = i.pool_id
@@ -120,14 +129,15 @@ const CONTEXTS = `
   WHERE i.id = ANY($1::uuid[]) AND i.deleted_at IS NULL
   ORDER BY i.id`;
 
-/** Windows are read only of the instances in `withWindowsOf`. */
+/** Windows are read only of the instances in `withWindowsOf`: over the pool's lookback, or `lookbackMs` where that is longer. */
 export async function loadContexts(
   source: DataSource,
   instanceIds: readonly string[],
   withWindowsOf: readonly string[],
   nowMs: number,
+  lookbackMs = 0,
 ): Promise<DecisionContext[]> {
-  const rows = await source.query<Row[]>(CONTEXTS, [instanceIds, new Date(nowMs), withWindowsOf]);
+  const rows = await source.query<Row[]>(CONTEXTS, [instanceIds, new Date(nowMs), withWindowsOf, lookbackMs]);
   return rows.map(toContext);
 }
 
@@ -137,6 +147,7 @@ function toContext(row: Row): DecisionContext {
     instance: row.instance,
     poolId: row.pool_id,
     pool: row.pool,
+    poolVersion: row.pool_version,
     mode: row.mode,
     policy: row.policy,
     guards: row.guards,
@@ -151,14 +162,10 @@ function toContext(row: Row): DecisionContext {
     holds: row.holds ?? [],
     openProposal: row.open_proposal,
     approval: row.approval,
+    canary: row.canary,
     degraded: row.degraded,
     rolloutGeneration: row.rollout_generation,
-    moves: (row.moves ?? []).map((move) => ({
-      atMs: move.atMs,
-      generation: move.generation,
-      prefillDeltaPct: move.to.split.prefillSmPct - move.from.split.prefillSmPct,
-      decodeDeltaPct: move.to.split.decodeSmPct - move.from.split.decodeSmPct,
-    })),
+    moves: toMoves(row.moves),
     rollbacks: row.last_rollback_at
       ? { inARow: row.rollbacks, lastAtMs: row.last_rollback_at.getTime() }
       : null,

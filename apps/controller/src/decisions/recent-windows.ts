@@ -73,7 +73,14 @@ export class RecentWindows {
 
   /** The same window with its bounds shared: they are half of its memory, and the same for a whole fleet. */
   private shared(window: Window): Window {
-    return { ...window, ttft: this.sharedBounds(window.ttft), tpot: this.sharedBounds(window.tpot) };
+    return {
+      ...this.sharedIn(window),
+      ...(window.classes && { classes: window.classes.map((each) => this.sharedIn(each)) }),
+    };
+  }
+
+  private sharedIn<T extends Pick<Window, "ttft" | "tpot">>(of: T): T {
+    return { ...of, ttft: this.sharedBounds(of.ttft), tpot: this.sharedBounds(of.tpot) };
   }
 
   private sharedBounds(histogram: Histogram): Histogram {

@@ -1,11 +1,14 @@
 import type { AgentResource, Instance } from "@fulcrum/contracts/resources.js";
 import type { SloTarget, Window } from "@fulcrum/core/nouns.js";
+import type { GuardConfig } from "@fulcrum/core/decision.js";
+import { flapsOf } from "@fulcrum/core/guard/flap.js";
 import { bucketAdvice } from "@fulcrum/core/signal/bucket-advice.js";
 import { Inject, Injectable } from "@nestjs/common";
 import { DataSource } from "typeorm";
 import { ACTIVE_HOLDS, type ActiveHold, standingHold } from "../holds/standing.js";
 import { parseCursor } from "../db/page.js";
 import { ProblemError } from "../http/problem-error.js";
+import { recentMovesSql, type StoredMove, toMoves } from "./recent-moves.js";
 import { type RecentLatencies, recentHistogram } from "./recent-histogram.js";
 
 export interface InstanceView {
@@ -40,6 +43,8 @@ export interface InstanceView {
 interface InstanceRead extends InstanceView {
   /** Of the newest windows, newest first; null before the first one. */
   latencies: RecentLatencies[] | null;
+  moves: StoredMove[] | null;
+  guards: GuardConfig;
 }
 
 export interface WindowQuery {
@@ -53,7 +58,7 @@ export interface WindowQuery {
 const RECENT_WINDOWS = 10;
 
 const INSTANCES = instancesSql(
-  "w.latencies",
+  `w.latencies, p.guards, ${recentMovesSql("now()")} AS moves`,
   `LEFT JOIN LATERAL (
     SELECT json_agg(json_build_object('ttft', r.body -> 'ttft', 'tpot', r.body -> 'tpot')) AS latencies
     FROM (SELECT body FROM windows WHERE instance_id = i.id ORDER BY seq DESC LIMIT ${RECENT_WINDOWS}) r
@@ -90,14 +95,14 @@ export class FleetRead {
       `${INSTANCES} AND ($1::text IS NULL OR p.name = $1) AND ($2::text IS NULL OR i.name > $2) ORDER BY i.name LIMIT $3`,
       [query.pool ?? null, query.cursor ?? null, query.limit + 1],
     );
-    const items = rows.slice(0, query.limit).map((row) => toInstance(row, seenIn(row.latencies), Date.now()));
+    const items = rows.slice(0, query.limit).map((row) => whole(row, Date.now()));
     return { items, nextCursor: rows.length > query.limit ? items.at(-1)!.name : null };
   }
 
   async instance(name: string): Promise<Instance> {
     const [row] = await this.source.query<InstanceRead[]>(`${INSTANCES} AND i.name = $1`, [name]);
     if (!row) throw new ProblemError("not_found", `There is no instance ${name}.`);
-    return toInstance(row, seenIn(row.latencies), Date.now());
+    return whole(row, Date.now());
   }
 
   /** Newest first; the cursor is the sequence number of the last one given. */
@@ -142,7 +147,7 @@ interface AgentView {
 }
 
 /** An agent that reports every second and was silent for so long is called silent. */
-const SILENT_AFTER_MS = 15_000;
+export const SILENT_AFTER_MS = 15_000;
 /** Clocks this far apart are said to differ; below it the difference is mostly the network's. */
 export const SKEW_MS = 2_000;
 
@@ -174,7 +179,13 @@ function seenIn(latencies: readonly RecentLatencies[] | null): SeenLatencies {
   };
 }
 
-export function toInstance(row: InstanceView, seen: SeenLatencies, nowMs: number): Instance {
+function whole(row: InstanceRead, nowMs: number): Instance {
+  const { flapBudget: budget, flapWindowMs: windowMs } = row.guards;
+  const used = flapsOf(toMoves(row.moves), row.guards, nowMs).reversals;
+  return { ...toInstance(row, seenIn(row.latencies), nowMs), flaps: { used, budget, windowMs } };
+}
+
+export function toInstance(row: InstanceView, seen: SeenLatencies, nowMs: number): Omit<Instance, "flaps"> {
   const { pinned, frozen } = standingHold(row.holds ?? [], row.frozen, nowMs);
   const conditions = [...row.conditions];
   if (row.degraded) conditions.push("Degraded");

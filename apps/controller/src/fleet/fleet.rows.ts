@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { Capabilities } from "@fulcrum/contracts/agent-api.js";
 import type { Allocation, GeneratedAllocation } from "@fulcrum/core/nouns.js";
 import { Column, Entity, ForeignKey, Index, PrimaryColumn } from "typeorm";
@@ -27,6 +28,7 @@ export class AgentRow {
 @Entity("instances")
 @Index("ux_instances_name", ["name"], { unique: true, where: "deleted_at IS NULL" })
 @Index("ix_instances_pool", ["poolId"])
+@Index("ix_instances_canary", ["poolId", "canaryHash"], { where: "deleted_at IS NULL" })
 export class InstanceRow {
   @PrimaryColumn("uuid", { primaryKeyConstraintName: "pk_instances" })
   id!: string;
@@ -66,8 +68,16 @@ export class InstanceRow {
   /** Reverts before then do not count any more. */
   @Column("timestamptz", { name: "degraded_cleared_at", nullable: true })
   degradedClearedAt!: Date | null;
+  /** Told by the id alone (canaryHash): on which side of a canary's cut it lies. */
+  @Column("double precision", { name: "canary_hash" })
+  canaryHash!: number;
   @Column("timestamptz", { name: "created_at" })
   createdAt!: Date;
   @Column("timestamptz", { name: "deleted_at", nullable: true })
   deletedAt!: Date | null;
+}
+
+/** In [0, 1), evenly spread. As migration 1764000000007 made it of the instances that there were. */
+export function canaryHash(id: string): number {
+  return Number.parseInt(createHash("md5").update(id).digest("hex").slice(0, 8), 16) / 2 ** 32;
 }

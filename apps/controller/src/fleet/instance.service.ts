@@ -1,6 +1,7 @@
 import { Inject, Injectable } from "@nestjs/common";
 import { DataSource, type EntityManager, IsNull } from "typeorm";
 import { type Actor, appendAudit } from "../audit/append-audit.js";
+import { forgetSignals } from "../budgets/fold.js";
 import { ProblemError } from "../http/problem-error.js";
 import { InstanceRow } from "./fleet.rows.js";
 
@@ -14,7 +15,7 @@ export class InstanceService {
     await this.source.transaction(async (manager) => {
       const row = await lockByName(manager, name);
       const now = new Date();
-      await manager.query("DELETE FROM instance_signals WHERE instance_id = $1", [row.id]);
+      await forgetSignals(manager, row.id, now.getTime());
       await manager.query("DELETE FROM instance_ranks WHERE instance_id = $1", [row.id]);
       await manager.query(
         `UPDATE reconfigurations SET state = 'superseded', ended_at = $2, failure = 'the instance was deleted'

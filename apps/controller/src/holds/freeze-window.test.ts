@@ -39,6 +39,57 @@ describe("heldUntil", () => {
   });
 });
 
+describe("times that follow each other without a gap are one", () => {
+  const minutes = (count: number) => count * 60_000;
+  const every20 = { cron: "*/20 * * * *", timeZone: "UTC", durationMs: HOUR_MS };
+  test.each([
+    [
+      "overlapping ones of a morning",
+      { ...every20, cron: "*/20 8-9 * * *" },
+      "2026-11-23T08:45Z",
+      "2026-11-23T10:40",
+    ],
+    [
+      "seen before they begin",
+      { ...every20, cron: "*/20 8-9 * * *" },
+      "2026-11-23T07:00Z",
+      "2026-11-23T10:40",
+    ],
+    [
+      "abutting ones",
+      { ...every20, cron: "*/20 8 * * *", durationMs: minutes(20) },
+      "2026-11-23T08:05Z",
+      "2026-11-23T09:00",
+    ],
+    ["with a gap", { ...every20, durationMs: minutes(19) }, "2026-11-23T08:05Z", "2026-11-23T08:19"],
+    [
+      "days that overlap into the weekend",
+      { cron: "0 0 * * 1-5", timeZone: "UTC", durationMs: 25 * HOUR_MS },
+      "2026-11-24T12:00Z",
+      "2026-11-28T01:00",
+    ],
+  ])("%s", (_which, schedule, now, until) => {
+    expect(iso(spanOf(schedule, at(now))!.untilMs)).toBe(until);
+  });
+  test("without any gap there is no end", () => {
+    expect(heldUntil(every20, at("2026-11-23T08:45Z"))).toBe(Number.POSITIVE_INFINITY);
+    expect(heldUntil(every20, at("2026-12-23T08:45Z"))).toBe(Number.POSITIVE_INFINITY);
+  });
+  test("asked at any moment of it the end is the same, and it is held up to it", () => {
+    const schedule = { cron: "*/15 8-11 * * 1-5", timeZone: "Europe/Berlin", durationMs: minutes(50) };
+    const instant = fc.integer({ min: at("2026-11-20T00:00Z"), max: at("2026-11-27T00:00Z") });
+    fc.assert(
+      fc.property(instant, (ms) => {
+        const until = heldUntil(schedule, ms);
+        if (until === null) return;
+        // Berlin 11:45 and 50 minutes.
+        expect(new Date(until).toISOString().slice(11, 16)).toBe("11:35");
+        expect([heldUntil(schedule, until - 1), heldUntil(schedule, until)]).toEqual([until, null]);
+      }),
+    );
+  });
+});
+
 test("spanOf: the coming time when none holds now, and none of a day that has no other", () => {
   const noon = { cron: "0 12 * * *", timeZone: "UTC", durationMs: HOUR_MS };
   const coming = spanOf(noon, at("2026-11-23T13:00:00Z"));

@@ -2,7 +2,7 @@ import type { Schedule } from "@fulcrum/contracts/holds.js";
 import { Cron } from "croner";
 import { ProblemError } from "../http/problem-error.js";
 
-/** One time of a freeze window, epoch ms, its end not included. */
+/** One time of a freeze window, epoch ms, its end not included; Infinity: none is in sight, each comes before the one before is over. */
 export interface Span {
   readonly fromMs: number;
   readonly untilMs: number;
@@ -19,14 +19,29 @@ interface Starts {
 const MAX_REMEMBERED = 1_000;
 const remembered = new Map<string, Starts>();
 
-/** The present time of the window, else the coming one; null: none will come. */
+/**
+ * Times that follow each other without a gap are one. So many are looked at for its end, each some 0.1 ms; where that is not
+ * the end none is told (docs/operations.md).
+ */
+export const MOST_WITHOUT_GAP = 500;
+
+interface End {
+  readonly fromMs: number;
+  /** For any start from `fromMs` to here the end is this. */
+  readonly knownToMs: number;
+  readonly untilMs: number;
+}
+
+const rememberedEnds = new Map<string, End>();
+
+/** The present time of the window, since it last began, else the coming one; null: none will come. */
 export function spanOf(schedule: Schedule, nowMs: number): Span | null {
   const { lastMs, nextMs } = startsAround(schedule, nowMs);
   const fromMs = lastMs !== null && nowMs < lastMs + schedule.durationMs ? lastMs : nextMs;
-  return fromMs === null ? null : { fromMs, untilMs: fromMs + schedule.durationMs };
+  return fromMs === null ? null : { fromMs, untilMs: endOf(schedule, fromMs) };
 }
 
-/** When the window that holds now ends; null: it does not hold now. */
+/** When the window that holds now ends, as a span does; null: it does not hold now. */
 export function heldUntil(schedule: Schedule, nowMs: number): number | null {
   const span = spanOf(schedule, nowMs);
   return span !== null && span.fromMs <= nowMs ? span.untilMs : null;
@@ -66,7 +81,34 @@ function startsAround(schedule: Schedule, nowMs: number): Starts {
   return starts;
 }
 
-function cronOf({ cron, timeZone }: Pick<Schedule, "cron" | "timeZone">): Cron {
+/** When the time that begins at `fromMs` ends, with all that begin before it does or as it does. */
+function endOf(schedule: Schedule, fromMs: number): number {
+  const key = `${schedule.timeZone} ${schedule.cron} ${schedule.durationMs}`;
+  const known = rememberedEnds.get(key);
+  if (known && fromMs >= known.fromMs && fromMs < known.knownToMs) return known.untilMs;
+  const end = endAhead(schedule, fromMs);
+  if (rememberedEnds.size >= MAX_REMEMBERED) rememberedEnds.clear();
+  rememberedEnds.set(key, end);
+  return end.untilMs;
+}
+
+function endAhead(schedule: Schedule, fromMs: number): End {
+  const cron = cronOf(schedule);
+  let untilMs = fromMs + schedule.durationMs;
+  for (let looked = 0; looked < MOST_WITHOUT_GAP; looked += 1) {
+    const last =
+      cron
+        .previousRuns(1, new Date(untilMs + 1))
+        .at(0)
+        ?.getTime() ?? fromMs;
+    if (last + schedule.durationMs <= untilMs) return { fromMs, knownToMs: untilMs, untilMs };
+    untilMs = last + schedule.durationMs;
+  }
+  // Half of what was looked ahead on, it is looked again: an end may have come in sight.
+  return { fromMs, knownToMs: (fromMs + untilMs) / 2, untilMs: Number.POSITIVE_INFINITY };
+}
+
+export function cronOf({ cron, timeZone }: Pick<Schedule, "cron" | "timeZone">): Cron {
   return new Cron(cron, { mode: "5-part", timezone: timeZone, paused: true });
 }
 

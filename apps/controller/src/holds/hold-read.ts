@@ -91,11 +91,9 @@ function timesOf(
   if (!active || schedule === null) return { holding: active, window: null };
   const span = spanOf(schedule, nowMs);
   if (span === null) return { holding: false, window: null };
-  const [from, until] = [new Date(span.fromMs), new Date(span.untilMs)];
-  return {
-    holding: span.fromMs <= nowMs,
-    window: { from: from.toISOString(), until: until.toISOString() },
-  };
+  const { fromMs, untilMs } = span;
+  const until = Number.isFinite(untilMs) ? new Date(untilMs).toISOString() : null;
+  return { holding: fromMs <= nowMs, window: { from: new Date(fromMs).toISOString(), until } };
 }
 
 function toText(at: Date | null): string | null {

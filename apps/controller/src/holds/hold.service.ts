@@ -10,6 +10,7 @@ import {
 import { Inject, Injectable } from "@nestjs/common";
 import { DataSource, type EntityManager, In, IsNull } from "typeorm";
 import { type Actor, appendAudit, type AuditRecord } from "../audit/append-audit.js";
+import { lockHolds } from "../db/holds-lock.js";
 import { uuidV7 } from "../db/uuid-v7.js";
 import { InstanceRow } from "../fleet/fleet.rows.js";
 import { ProblemError } from "../http/problem-error.js";
@@ -17,7 +18,6 @@ import { PoolRow } from "../pools/pool.rows.js";
 import { checkSchedule } from "./freeze-window.js";
 import { HoldRow } from "./hold.row.js";
 import { type HoldQuery, listHolds, RAN_OUT, readHold, subjectOf, toHold } from "./hold-read.js";
-import { lockHolds } from "./standing.js";
 
 /** The kinds that keep an instance at its allocation. */
 const PINS: readonly HoldKind[] = ["pin", "override"];
@@ -98,7 +98,9 @@ export class HoldService {
       const held = toHold(before, Date.now());
       if (!held.active) throw over(held);
       const ending = { endedAt: new Date(), endedBy: actor.name, endReason: reason };
-      await manager.update(HoldRow, { id, endedAt: IsNull() }, ending);
+      const { affected } = await manager.update(HoldRow, { id, endedAt: IsNull() }, ending);
+      // The controller has ended it meanwhile, as one that was not reached.
+      if (affected === 0) throw over(toHold(await readHold(manager, id), Date.now()));
       const after = toHold({ ...before, ...ending }, Date.now());
       const subject = subjectOf(held.pool, held.instance);
       await appendAudit(manager, actor, { action: "hold.end", subject, before: held, after });

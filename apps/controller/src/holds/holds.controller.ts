@@ -79,6 +79,11 @@ export class HoldsController {
     return this.manual.override(params.instance, body, caller.actor);
   }
 
+  @Handles(routes.listGenerations)
+  async generations(@Param({ schema: routes.listGenerations.params }) params: ByInstance) {
+    return this.manual.generations(params.instance);
+  }
+
   @Handles(routes.rollbackInstance)
   async rollback(
     @Param({ schema: routes.rollbackInstance.params }) params: ByInstance,

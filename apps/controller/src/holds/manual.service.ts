@@ -1,18 +1,24 @@
-import type { Hold, OverrideInput, RollbackInput } from "@fulcrum/contracts/holds.js";
+import {
+  type EarlierGenerations,
+  type Hold,
+  MAX_GENERATIONS,
+  type OverrideInput,
+  type RollbackInput,
+} from "@fulcrum/contracts/holds.js";
 import type { Allocation } from "@fulcrum/core/nouns.js";
 import { Inject, Injectable } from "@nestjs/common";
-import { DataSource, type EntityManager } from "typeorm";
+import { DataSource, type EntityManager, IsNull } from "typeorm";
 import { AssignmentService } from "../assignments/assignment.service.js";
 import { type Actor, appendAudit } from "../audit/append-audit.js";
 import { CONFIG, type Config } from "../config.js";
-import type { InstanceRow } from "../fleet/fleet.rows.js";
+import { lockHolds } from "../db/holds-lock.js";
+import { InstanceRow } from "../fleet/fleet.rows.js";
 import { ProblemError } from "../http/problem-error.js";
 import { audited, openReconfigurations } from "../reconfigurations/open-reconfiguration.js";
 import { ReconfigurationQueue } from "../reconfigurations/reconfiguration.queue.js";
 import { agentsOf } from "../reconfigurations/reconfiguration.service.js";
 import { endHeld, makeHold, type Target, targetOf } from "./hold.service.js";
 import { toHold } from "./hold-read.js";
-import { lockHolds } from "./standing.js";
 import { deliverable } from "./within-limits.js";
 
 /** Earlier generations that a refusal names, newest first. */
@@ -54,8 +60,12 @@ export class ManualService {
   rollback(name: string, { generation, ttlMs, reason }: RollbackInput, actor: Actor): Promise<Hold> {
     return this.move(name, actor, async (manager, target) => {
       const earlier = await verifiedGenerations(manager, target.instance!);
-      const to = earlier.get(generation);
-      if (!to) throw neverVerified(generation, [...earlier.keys()]);
+      const to = earlier.find((one) => one.generation === generation)?.allocation;
+      if (!to)
+        throw neverVerified(
+          generation,
+          earlier.map((one) => one.generation),
+        );
       return {
         kind: "manual_rollback",
         issueReason: "MANUAL_ROLLBACK",
@@ -66,6 +76,16 @@ export class ManualService {
         restored: generation,
       };
     });
+  }
+
+  /** What a rollback can go back to: the newest, and the oldest in any case. @throws ProblemError not_found */
+  async generations(name: string): Promise<EarlierGenerations> {
+    const { manager } = this.source;
+    const instance = await manager.findOneBy(InstanceRow, { name, deletedAt: IsNull() });
+    if (!instance) throw new ProblemError("not_found", `There is no instance ${name}.`);
+    const all = await verifiedGenerations(manager, instance);
+    const items = all.length <= MAX_GENERATIONS ? all : [...all.slice(0, MAX_GENERATIONS - 1), all.at(-1)!];
+    return { items: items.map(({ at, ...one }) => ({ ...one, at: at?.toISOString() ?? null })) };
   }
 
   private async move(
@@ -128,28 +148,35 @@ function limitsOf({ pool, instance }: Target) {
   return { driver: instance!.capabilities.limits, pool: pool!.limits };
 }
 
+interface Earlier {
+  readonly generation: number;
+  readonly allocation: Allocation;
+  readonly origin: "found" | "verified";
+  readonly at: Date | null;
+}
+
 /**
  * What the instance once ran for certain, newest first: verified rollouts, the last good one, and what it was found
  * with. Bounded by the retention of reconfigurations.
  */
-async function verifiedGenerations(
-  manager: EntityManager,
-  instance: InstanceRow,
-): Promise<ReadonlyMap<number, Allocation>> {
-  const rows = await manager.query<{ generation: number; allocation: Allocation }[]>(
-    `SELECT generation, allocation FROM (
-       SELECT generation, to_allocation AS allocation FROM reconfigurations
+async function verifiedGenerations(manager: EntityManager, instance: InstanceRow): Promise<Earlier[]> {
+  const rows = await manager.query<Earlier[]>(
+    `SELECT DISTINCT ON (generation) generation, allocation, origin, at FROM (
+       SELECT generation, to_allocation AS allocation, 'verified' AS origin, ended_at AS at FROM reconfigurations
        WHERE instance_id = $1 AND state = 'verified'
-       UNION
-       SELECT (from_allocation ->> 'generation')::int, from_allocation - 'generation' FROM reconfigurations
-       WHERE instance_id = $1 AND (generation = 1 OR kind = 'adoption')
-     ) g WHERE generation < $2 ORDER BY generation DESC LIMIT 1000`,
-    [instance.id, instance.generation],
+       UNION ALL
+       SELECT (from_allocation ->> 'generation')::int, from_allocation - 'generation', 'found',
+              CASE WHEN generation = 1 THEN $3::timestamptz END
+       FROM reconfigurations WHERE instance_id = $1 AND (generation = 1 OR kind = 'adoption')
+     ) g WHERE generation < $2 ORDER BY generation DESC, origin DESC LIMIT 1000`,
+    [instance.id, instance.generation, instance.createdAt],
   );
-  const { generation: good, ...lastGood } = instance.lastGood;
-  const found = rows.map(({ generation, allocation }) => [generation, allocation] as const);
-  const all = good < instance.generation ? [[good, lastGood] as const, ...found] : found;
-  return new Map(all.toSorted(([a], [b]) => b - a));
+  const { generation: good, ...allocation } = instance.lastGood;
+  if (good >= instance.generation || rows.some(({ generation }) => generation === good)) return rows;
+  const origin = good === 0 ? "found" : "verified";
+  return [...rows, { generation: good, allocation, origin, at: null } satisfies Earlier].toSorted(
+    (a, b) => b.generation - a.generation,
+  );
 }
 
 function neverVerified(generation: number, earlier: readonly number[]): ProblemError {

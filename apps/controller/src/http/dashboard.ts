@@ -11,6 +11,7 @@ const PAGES = [
   "/decisions",
   "/pools",
   "/approvals",
+  "/alerts",
   "/audit",
   "/agents",
   "/keys",

@@ -1,7 +1,8 @@
-import type { Registration } from "@fulcrum/contracts/agent-api.js";
+import { FEATURES_HEADER, type Registration } from "@fulcrum/contracts/agent-api.js";
 import { routes } from "@fulcrum/contracts/routes.js";
-import { Body, Controller, Inject } from "@nestjs/common";
+import { Body, Controller, Headers, Inject } from "@nestjs/common";
 import { assertSpeaksFor, type Caller, FromCaller } from "../access/caller.js";
+import { takesTraces } from "../assignments/assignment.service.js";
 import { Handles } from "../http/handles.js";
 import { checkReport } from "./check-report.js";
 import { RegistrationService } from "./registration.service.js";
@@ -21,9 +22,13 @@ export class IngestController {
   }
 
   @Handles(routes.report)
-  async report(@Body() body: unknown, @FromCaller() caller: Caller) {
+  async report(
+    @Body() body: unknown,
+    @Headers(FEATURES_HEADER) features: string | undefined,
+    @FromCaller() caller: Caller,
+  ) {
     const report = checkReport(body);
     assertSpeaksFor(caller, report.agent);
-    return this.reports.take(report);
+    return this.reports.take(report, takesTraces(features));
   }
 }

@@ -16,7 +16,7 @@ import { emptyHistogram } from "@fulcrum/core/signal/histogram.js";
 import { audited, openReconfigurations } from "../reconfigurations/open-reconfiguration.js";
 import { uuidV7 } from "../db/uuid-v7.js";
 import { PoolRow, SloVersionRow } from "../pools/pool.rows.js";
-import { AgentRow, InstanceRow } from "../fleet/fleet.rows.js";
+import { AgentRow, canaryHash, InstanceRow } from "../fleet/fleet.rows.js";
 
 type InstanceEntry = Registration["instances"][number];
 
@@ -170,8 +170,9 @@ async function createInstance(
   actor: Actor,
 ): Promise<InstanceRow> {
   const now = new Date();
+  const id = uuidV7();
   const row: InstanceRow = {
-    id: uuidV7(),
+    id,
     poolId: pool.id,
     name: entry.instance,
     rankCount: entry.rankCount,
@@ -187,6 +188,7 @@ async function createInstance(
     degraded: false,
     degradedCause: null,
     degradedClearedAt: null,
+    canaryHash: canaryHash(id),
     createdAt: now,
     deletedAt: null,
   };

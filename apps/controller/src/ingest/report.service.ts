@@ -34,7 +34,8 @@ export class ReportService {
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
-  async take(report: CheckedReport): Promise<ReportAnswer> {
+  /** `traced`: whether the agent takes the trace of a change with it. */
+  async take(report: CheckedReport, traced = false): Promise<ReportAnswer> {
     const startedAt = performance.now();
     const nowMs = Date.now();
     const clockSkewMs = nowMs - report.sentAtMs;
@@ -48,7 +49,7 @@ export class ReportService {
     const takenBack = await this.takeBackFor(report.instances, stored);
     const changed = (await this.decideFor(report.agent, known, nowMs)) || takenBack;
     const assigned = changed
-      ? (await this.assignments.forAgent(report.agent)).assignments
+      ? (await this.assignments.forAgent(report.agent, traced)).assignments
       : known.map(toAssignment);
     const answer: ReportAnswer = {
       accepted: known.map((row) => ({ instance: row.name, lastSeq: confirmedSeq(row, report.instances) })),

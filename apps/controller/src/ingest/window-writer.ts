@@ -1,6 +1,8 @@
+import { tallyOf } from "@fulcrum/core/budget/count.js";
 import type { GeneratedAllocation, Window } from "@fulcrum/core/nouns.js";
 import { Inject, Injectable } from "@nestjs/common";
 import { DataSource } from "typeorm";
+import { type Bounds, SloBounds } from "../budgets/slo-bounds.js";
 import type { AssignmentRow } from "../assignments/assignment.service.js";
 import { isDatabaseAway, isRetryable } from "../db/sqlstate.js";
 import { ProblemError } from "../http/problem-error.js";
@@ -25,6 +27,8 @@ export interface StoredInstance extends AssignmentRow {
   readonly evaluated_at: Date | null;
   readonly control_interval_ms: number;
   readonly lookback_ms: number;
+  readonly pool_id: string;
+  readonly slo_version: number;
 }
 
 interface Pending {
@@ -46,7 +50,8 @@ const MAX_PENDING = 1_024;
  * came in while the one before was under way (group commit): one round trip and one fsync for many.
  *
  * A window is stored when its sequence number is above the instance's last one, which is read and moved
- * under the row's lock: the same report twice, through two replicas, stores its windows once.
+ * under the row's lock: the same report twice, through two replicas, stores its windows once. By the same test, on the
+ * same row, what is stored is counted for the error budget (budgets/fold.ts).
  * Of a group of ranks the windows of the lowest rank's agent count, since one engine measures for all; those
  * of the others are let go. An instance that is not in the answer does not exist, was deleted, or is none of
  * the agent's.
@@ -56,7 +61,10 @@ export class WindowWriter {
   private readonly pending: Pending[] = [];
   private flushes = 0;
 
-  constructor(@Inject(DataSource) private readonly source: DataSource) {}
+  constructor(
+    @Inject(DataSource) private readonly source: DataSource,
+    @Inject(SloBounds) private readonly bounds: SloBounds,
+  ) {}
 
   /** Resolves when the windows are durable, with the rows of this report by instance. */
   write(batches: readonly WindowBatch[]): Promise<Map<string, StoredInstance>> {
@@ -97,10 +105,14 @@ export class WindowWriter {
   }
 
   private async store(batches: readonly WindowBatch[]): Promise<StoredInstance[]> {
-    const parameters = toParameters(batches);
+    const bounds = await this.bounds.of(batches.map(({ instance }) => instance));
+    const parameters = toParameters(batches, bounds);
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await this.source.query<StoredInstance[]>(STORE, parameters);
+        const rows = await this.source.query<StoredInstance[]>(STORE, parameters);
+        for (const { name, pool_id: poolId, slo_version: sloVersion } of rows)
+          this.bounds.note(name, { poolId, sloVersion });
+        return rows;
       } catch (error) {
         if (!isRetryable(error) || attempt >= MAX_TRIES) throw error;
       }
@@ -120,10 +132,10 @@ const STORE = `
       WITH ORDINALITY AS t(agent, name, seq, end_at, generation, n)
     JOIN string_to_table($6::text, E'\\n') WITH ORDINALITY AS b(body, n) USING (n)
   ), news AS (
-    SELECT * FROM unnest($7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::timestamptz[])
-      AS t(agent, name, observed, conditions, seq, end_at)
+    SELECT * FROM unnest($7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::timestamptz[], $14::text[])
+      AS t(agent, name, observed, conditions, seq, end_at, counts)
   ), head AS (
-    SELECT i.id, i.name, n.agent, n.observed, n.conditions, n.seq, n.end_at, s.last_seq, s.evaluated_at,
+    SELECT i.id, i.name, n.agent, n.observed, n.conditions, n.seq, n.end_at, n.counts, s.last_seq, s.evaluated_at,
            n.agent = looks_after.first AS speaks, looks_after.barrier
     FROM news n
     JOIN instances i ON i.name = n.name AND i.deleted_at IS NULL
@@ -146,14 +158,22 @@ const STORE = `
         last_end_at = CASE WHEN h.seq > s.last_seq THEN h.end_at ELSE s.last_end_at END,
         observed = coalesce(h.observed::jsonb, s.observed),
         observed_at = CASE WHEN h.observed IS NULL THEN s.observed_at ELSE $13::timestamptz END,
-        conditions = string_to_array(h.conditions, ',')
-    FROM head h WHERE s.instance_id = h.id AND h.speaks
+        conditions = string_to_array(h.conditions, ','),
+        slo_finished = s.slo_finished + c.finished, slo_ttft = s.slo_ttft + c.ttft, slo_ttft_ok = s.slo_ttft_ok + c.ttft_ok,
+        slo_tpot = s.slo_tpot + c.tpot, slo_tpot_ok = s.slo_tpot_ok + c.tpot_ok
+    FROM head h CROSS JOIN LATERAL (
+      SELECT coalesce(sum((w ->> 1)::float8), 0) AS finished, coalesce(sum((w ->> 2)::float8), 0) AS ttft,
+             coalesce(sum((w ->> 3)::float8), 0) AS ttft_ok, coalesce(sum((w ->> 4)::float8), 0) AS tpot,
+             coalesce(sum((w ->> 5)::float8), 0) AS tpot_ok
+      FROM json_array_elements(h.counts::json) AS w WHERE (w ->> 0)::bigint > h.last_seq
+    ) c
+    WHERE s.instance_id = h.id AND h.speaks
   )
   SELECT h.id AS instance_id, h.agent, h.speaks, h.last_seq::float8 AS previous_seq,
          (CASE WHEN h.speaks THEN greatest(h.last_seq, h.seq) ELSE h.last_seq END)::float8 AS last_seq, h.evaluated_at,
          h.name, i.generation, i.attempt, i.allocation, i.issue_reason, i.issued_at,
          CASE WHEN h.barrier THEN i.gate END AS gate,
-         p.control_interval_ms, p.lookback_ms
+         p.control_interval_ms, p.lookback_ms, p.id AS pool_id, p.slo_version
   FROM head h JOIN instances i ON i.id = h.id JOIN pools p ON p.id = i.pool_id`;
 
 function keyOf(agent: string, instance: string): string {
@@ -172,7 +192,30 @@ function rowsOf(
   return rows;
 }
 
-function toParameters(batches: readonly WindowBatch[]): unknown[] {
+type Counts = [seq: number, finished: number, ttft: number, ttftOk: number, tpot: number, tpotOk: number];
+
+/** What the windows of a batch add to the instance's totals, by their number; of one sent twice the first counts. */
+function countsOf(
+  batches: readonly WindowBatch[],
+  bounds: ReadonlyMap<string, Bounds>,
+): Map<string, Counts[]> {
+  const byInstance = new Map<string, Map<number, Counts>>();
+  for (const { agent, instance, windows } of batches) {
+    const slo = bounds.get(instance)?.slo;
+    if (!slo) continue;
+    const key = keyOf(agent, instance);
+    const counts = byInstance.get(key) ?? new Map<number, Counts>();
+    byInstance.set(key, counts);
+    for (const window of windows) {
+      if (counts.has(window.seq)) continue;
+      const { finished, ttft, ttftOk, tpot, tpotOk } = tallyOf(window, slo);
+      counts.set(window.seq, [window.seq, finished, ttft, ttftOk, tpot, tpotOk]);
+    }
+  }
+  return new Map([...byInstance].map(([key, counts]) => [key, [...counts.values()]]));
+}
+
+function toParameters(batches: readonly WindowBatch[], bounds: ReadonlyMap<string, Bounds>): unknown[] {
   const agents: string[] = [];
   const names: string[] = [];
   const seqs: number[] = [];
@@ -197,7 +240,12 @@ function toParameters(batches: readonly WindowBatch[]): unknown[] {
       bodies.push(JSON.stringify(window));
     }
   }
-  const news = [...latest.entries()].map(([key, batch]) => ({ ...batch, newest: newest.get(key) }));
+  const counts = countsOf(batches, bounds);
+  const news = [...latest.entries()].map(([key, batch]) => ({
+    ...batch,
+    newest: newest.get(key),
+    counts: counts.get(key) ?? [],
+  }));
   return [
     agents,
     names,
@@ -212,5 +260,6 @@ function toParameters(batches: readonly WindowBatch[]): unknown[] {
     news.map((batch) => batch.newest?.seq ?? null),
     news.map((batch) => (batch.newest ? new Date(batch.newest.endAtMs) : null)),
     new Date(),
+    news.map((batch) => JSON.stringify(batch.counts)),
   ];
 }

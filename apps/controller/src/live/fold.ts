@@ -1,5 +1,6 @@
 /** Windows folded into steps of a chart, and what a step says against an SLO. Pure. */
 import type { Histogram, SloTarget, Window } from "@fulcrum/core/nouns.js";
+import { withinBoth } from "@fulcrum/core/outcome/attainment.js";
 import { okShare, percentile } from "@fulcrum/core/signal/histogram.js";
 import { recentHistogram } from "../fleet/recent-histogram.js";
 
@@ -58,7 +59,7 @@ export function sightOf(ttft: Histogram | null, tpot: Histogram | null, slo: Slo
   return {
     ttftMs: percentileMs(ttft, slo.ttft.percentile),
     tpotMs: percentileMs(tpot, slo.tpot.percentile),
-    attainmentShare: ttftOk && tpotOk ? ttftOk.share * tpotOk.share : null,
+    attainmentShare: ttftOk && tpotOk ? withinBoth(ttftOk.share, tpotOk.share) : null,
   };
 }
 

@@ -101,6 +101,12 @@ const CHANGES = `
   LEFT JOIN instances i ON i.id = h.instance_id
   LEFT JOIN pools p ON p.id = h.pool_id
   UNION ALL
+  SELECT 'pool', NULL, NULL,
+         json_build_object('pool', p.name, 'version', p.version, 'sloVersion', p.slo_version,
+                           'deleted', p.deleted_at IS NOT NULL), NULL, NULL
+  FROM since
+  JOIN pools p ON ${changed("p.xmin")}
+  UNION ALL
   SELECT 'proposal', i.id, i.name,
          json_build_object('id', o.id, 'instance', i.name, 'state', o.state), NULL, NULL
   FROM since CROSS JOIN instances i

@@ -6,6 +6,7 @@ import { CONFIG, type Config } from "../config.js";
 import { ProblemError } from "../http/problem-error.js";
 import { type Fold, foldWindow, percentileMs, perS, sightOf } from "./fold.js";
 import { readMarks } from "./series-marks.js";
+import { readDelivered, readSlos, sloAt } from "./series-past.js";
 
 const HOUR_MS = 3_600_000;
 const DEFAULT_SPAN_MS = 15 * 60_000;
@@ -44,9 +45,16 @@ export class SeriesRead {
 
   async series(name: string, query: SeriesQuery, nowMs: number): Promise<Series> {
     const [instance] = await this.source.query<
-      { id: string; slo: SloTarget; generation: number; allocation: Allocation; created_at: Date }[]
+      {
+        id: string;
+        pool_id: string;
+        slo: SloTarget;
+        generation: number;
+        allocation: Allocation;
+        created_at: Date;
+      }[]
     >(
-      `SELECT i.id, v.slo, i.generation, i.allocation, i.created_at FROM instances i JOIN pools p ON p.id = i.pool_id
+      `SELECT i.id, i.pool_id, v.slo, i.generation, i.allocation, i.created_at FROM instances i JOIN pools p ON p.id = i.pool_id
        JOIN slo_versions v ON v.pool_id = p.id AND v.version = p.slo_version
        WHERE i.name = $1 AND i.deleted_at IS NULL`,
       [name],
@@ -60,15 +68,23 @@ export class SeriesRead {
     });
     const { steps, sampledEvery } = await this.steps(span);
     const { marks, predicted } = await readMarks(this.source, span);
-    const byGeneration = new Map(asked.map((one) => [one.generation, one.allocation]));
+    const slos = await readSlos(this.source, instance.pool_id, span);
+    const ran = new Set(
+      [...steps.values()].map(({ generation }) => generation).filter((one) => one !== null),
+    );
+    const delivered = await readDelivered(this.source, span.id, [...ran]);
     const points = [...steps.entries()]
       .sort(([a], [b]) => a - b)
-      .map(([index, fold]) => toPoint(span.fromMs + index * span.stepMs, fold, instance.slo, byGeneration));
+      .map(([index, fold]) => {
+        const atMs = span.fromMs + index * span.stepMs;
+        return toPoint(atMs, fold, sloAt(slos, atMs + span.stepMs), delivered);
+      });
     return {
       stepMs: span.stepMs,
       fromMs: span.fromMs,
       toMs: span.toMs,
       slo: instance.slo,
+      slos,
       points,
       sampledEvery,
       asked: asked.map(({ fromMs, generation, allocation }) => ({ fromMs, generation, allocation })),
@@ -147,9 +163,9 @@ function toPoint(
   atMs: number,
   step: Fold,
   slo: SloTarget,
-  byGeneration: ReadonlyMap<number, Allocation>,
+  delivered: ReadonlyMap<number, Allocation>,
 ): SeriesPoint {
-  const ran = step.generation === null ? undefined : byGeneration.get(step.generation);
+  const ran = step.generation === null ? undefined : delivered.get(step.generation);
   return {
     atMs,
     ...sightOf(step.ttft, step.tpot, slo),

@@ -5,6 +5,7 @@ import { CONFIG, type Config } from "../config.js";
 import { Housekeeping } from "../db/housekeeping.js";
 import { LOGGER } from "./logger.js";
 import { Metrics } from "./metrics.js";
+import { Tracing } from "./tracing.js";
 
 /** What every capability may use: configuration, log, metrics, and the database that main opened. */
 @Global()
@@ -18,9 +19,10 @@ export class BaseModule {
         { provide: LOGGER, useValue: logger },
         { provide: DataSource, useValue: source },
         Metrics,
+        Tracing,
         Housekeeping,
       ],
-      exports: [CONFIG, LOGGER, DataSource, Metrics, Housekeeping],
+      exports: [CONFIG, LOGGER, DataSource, Metrics, Tracing, Housekeeping],
     };
   }
 }

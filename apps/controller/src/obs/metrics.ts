@@ -3,6 +3,11 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom
 
 const LATENCY_BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
 
+export interface LabelledValue {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
 /** What the controller says of itself. Labels are bounded: no instance or agent names on counters. */
 @Injectable()
 export class Metrics {
@@ -16,6 +21,7 @@ export class Metrics {
   private readonly ended: Counter;
   private readonly endedSeconds: Histogram;
   private readonly trials: Counter;
+  private readonly webhookTries: Counter;
 
   constructor() {
     const registers = [this.registry];
@@ -58,6 +64,12 @@ export class Metrics {
       labelNames: ["subject", "verdict"],
       registers,
     });
+    this.webhookTries = new Counter({
+      name: "fulcrum_webhook_tries_total",
+      help: "Messages sent to webhooks, by what came of the try.",
+      labelNames: ["outcome"],
+      registers,
+    });
     this.endedSeconds = new Histogram({
       name: "fulcrum_reconfiguration_seconds",
       help: "Time from offer to end.",
@@ -65,6 +77,25 @@ export class Metrics {
       buckets: [0.5, 1, 2.5, 5, 10, 20, 40, 80, 160],
       registers,
     });
+  }
+
+  /** Reads a value for each set of labels at each scrape; what has none any more is not told. */
+  series(
+    kind: "counter" | "gauge",
+    name: string,
+    help: string,
+    labelNames: readonly string[],
+    read: () => Promise<readonly LabelledValue[]>,
+  ): void {
+    const options = { name, help, labelNames: [...labelNames], registers: [this.registry] };
+    const collect = async () => {
+      // What cannot be read is not told: the scrape itself must not fail with it.
+      const values = await read().catch(() => []);
+      metric.reset();
+      for (const { labels, value } of values) metric.inc({ ...labels }, value);
+    };
+    const metric: Counter | Gauge =
+      kind === "counter" ? new Counter({ ...options, collect }) : new Gauge({ ...options, collect });
   }
 
   /** Reads `value` at each scrape. */
@@ -80,6 +111,25 @@ export class Metrics {
             .then(value)
             .catch(() => Number.NaN),
         ),
+    });
+  }
+
+  /** Reads one value of each pool at each scrape; what cannot be read, and pools that are gone, are left out. */
+  poolGauge(
+    name: string,
+    help: string,
+    values: () => Promise<readonly { readonly pool: string; readonly value: number }[]>,
+  ): void {
+    const gauge: Gauge<"pool"> = new Gauge({
+      name,
+      help,
+      labelNames: ["pool"],
+      registers: [this.registry],
+      collect: async () => {
+        const read = await values().catch(() => []);
+        gauge.reset();
+        for (const { pool, value } of read) gauge.set({ pool }, value);
+      },
     });
   }
 
@@ -100,6 +150,10 @@ export class Metrics {
 
   judged(subject: string, verdict: string): void {
     this.trials.inc({ subject, verdict });
+  }
+
+  webhookTried(outcome: "delivered" | "failed"): void {
+    this.webhookTries.inc({ outcome });
   }
 
   reconfigurationEnded(state: string, durationMs: number): void {

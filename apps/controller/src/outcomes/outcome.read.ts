@@ -1,8 +1,11 @@
 import type { Evidence, TrialResource } from "@fulcrum/contracts/outcomes.js";
+import { tidy } from "@fulcrum/core/allocation.js";
 import type { Mode } from "@fulcrum/core/nouns.js";
+import type { HindsightVerdict } from "@fulcrum/core/outcome/hindsight.js";
 import type { Subject, Verdict } from "@fulcrum/core/outcome/judge.js";
 import { Inject, Injectable } from "@nestjs/common";
 import { DataSource } from "typeorm";
+import { CanaryRead } from "../canary/canary.read.js";
 import { findPool } from "../pools/pool.service.js";
 import { OutcomeRow } from "./outcome.row.js";
 
@@ -19,6 +22,10 @@ interface Counted {
   compared: number;
   predicted_gain: number | null;
   observed_gain: number | null;
+  would_have_helped: number;
+  would_not: number;
+  hindsight_unknown: number;
+  hindsight_gain: number | null;
 }
 
 const share = (column: string) => `(o.${column} ->> 'attainmentShare')::float8`;
@@ -26,19 +33,28 @@ const COMPARED = `FILTER (WHERE ${share("predicted")} IS NOT NULL AND ${share("b
                             AND ${share("observed")} IS NOT NULL)`;
 const ended = (verdict: Verdict) => `count(*) FILTER (WHERE o.verdict = '${verdict}')::int AS ${verdict}`;
 
+const hindsight = (verdict: HindsightVerdict) =>
+  `count(*) FILTER (WHERE o.hindsight ->> 'verdict' = '${verdict}')::int`;
+
 const EVIDENCE = `
   SELECT o.mode, o.subject, count(*) FILTER (WHERE o.ended_at IS NULL)::int AS open, count(o.ended_at)::int AS trials,
          ${(["as_predicted", "better", "worse", "cannot_tell"] as const).map(ended).join(", ")},
          count(*) FILTER (WHERE o.taken_back)::int AS taken_back, count(*) ${COMPARED}::int AS compared,
-         avg(${share("predicted")} - ${share("before")}) ${COMPARED} AS predicted_gain,
-         avg(${share("observed")} - ${share("before")}) ${COMPARED} AS observed_gain
+         avg(${share("predicted")} - (o.predicted ->> 'stayingShare')::float8) ${COMPARED} AS predicted_gain,
+         avg(${share("observed")} - ${share("before")}) ${COMPARED} AS observed_gain,
+         ${hindsight("would_have_helped")} AS would_have_helped, ${hindsight("would_not")} AS would_not,
+         ${hindsight("cannot_tell")} AS hindsight_unknown,
+         avg((o.hindsight ->> 'gainShare')::float8) FILTER (WHERE o.hindsight ->> 'verdict' <> 'cannot_tell') AS hindsight_gain
   FROM outcomes o WHERE o.pool_id = $1 AND (o.ended_at > $2 OR o.ended_at IS NULL)
   GROUP BY o.mode, o.subject ORDER BY o.mode, o.subject`;
 
 /** How decisions turned out, for the admin API. */
 @Injectable()
 export class OutcomeRead {
-  constructor(@Inject(DataSource) private readonly source: DataSource) {}
+  constructor(
+    @Inject(DataSource) private readonly source: DataSource,
+    @Inject(CanaryRead) private readonly canary: CanaryRead,
+  ) {}
 
   /** Of what was applied the move's trial, else that of staying; null when nothing was tried. */
   async ofDecision(decisionId: string): Promise<TrialResource | null> {
@@ -54,6 +70,7 @@ export class OutcomeRead {
     const from = new Date(to.getTime() - hours * 3_600_000);
     const rows = await this.source.query<Counted[]>(EVIDENCE, [pool.id, from]);
     const items = rows.filter(({ trials }) => trials > 0).map(toItem);
+    const canary = pool.mode === "canary" ? await this.canary.of(pool) : null;
     return {
       pool: pool.name,
       mode: pool.mode,
@@ -61,7 +78,8 @@ export class OutcomeRead {
       to: to.toISOString(),
       open: rows.reduce((sum, { open }) => sum + open, 0),
       items,
-      message: evidenceWords(items, hours),
+      canary,
+      message: [evidenceWords(items, hours), canary?.message].filter(Boolean).join(" "),
     };
   }
 }
@@ -76,10 +94,12 @@ function toTrial(row: OutcomeRow): TrialResource {
     to: row.endedAt?.toISOString() ?? null,
     requests,
     before,
-    predicted,
+    // Rows of before it was kept have none.
+    predicted: predicted && { ...predicted, stayingShare: predicted.stayingShare ?? null },
     observed,
     message: row.message ?? "The trial goes on: not enough has been seen yet.",
     takenBack,
+    hindsight: row.hindsight,
   };
 }
 
@@ -103,7 +123,13 @@ function toItem(row: Counted): Item {
     predictedGainShare: row.predicted_gain,
     observedGainShare: row.observed_gain,
     compared: row.compared,
+    hindsight: row.subject === "move" ? null : hindsightOf(row),
   };
+}
+
+function hindsightOf(row: Counted): Item["hindsight"] {
+  const { would_have_helped, would_not, hindsight_unknown: cannot_tell, hindsight_gain: gainShare } = row;
+  return { would_have_helped, would_not, cannot_tell, gainShare };
 }
 
 function evidenceWords(items: readonly Item[], hours: number): string {
@@ -111,9 +137,23 @@ function evidenceWords(items: readonly Item[], hours: number): string {
   return items.map(itemWords).join(" ");
 }
 
-function itemWords({ mode, subject, trials, verdicts, takenBack }: Item): string {
+function itemWords({ mode, subject, trials, verdicts, takenBack, hindsight }: Item): string {
   const { as_predicted, better, worse, cannot_tell } = verdicts;
   const counts = `${as_predicted} as predicted, ${better} better, ${worse} worse, ${cannot_tell} cannot be told`;
   if (subject === "move") return `Of ${trials} changes in mode ${mode}: ${counts}; ${takenBack} taken back.`;
-  return `Nothing was changed in mode ${mode}; of ${trials} predictions for staying: ${counts}. Whether the moves would have helped is not known.`;
+  const stayed = `Of ${trials} predictions for staying in mode ${mode}: ${counts}.`;
+  return hindsight ? `${stayed} ${hindsightWords(hindsight)}` : stayed;
+}
+
+function hindsightWords({
+  would_have_helped,
+  would_not,
+  cannot_tell,
+  gainShare,
+}: NonNullable<Item["hindsight"]>) {
+  const gain = gainShare === null ? "" : ` (${tidy(gainShare * 100)} points in the mean, by the model)`;
+  return (
+    `Of the moves that were only recorded ${would_have_helped} would have helped, ${would_not} would not${gain}, ` +
+    `and of ${cannot_tell} it cannot be told.`
+  );
 }

@@ -1,6 +1,7 @@
 import type { Mode } from "@fulcrum/core/nouns.js";
 import type { Figures } from "@fulcrum/core/outcome/attainment.js";
-import type { Judgement, PredictedFigures, Subject, Verdict } from "@fulcrum/core/outcome/judge.js";
+import type { Hindsight } from "@fulcrum/core/outcome/hindsight.js";
+import type { Judgement, Subject, Verdict } from "@fulcrum/core/outcome/judge.js";
 import { Column, Entity, ForeignKey, Index, PrimaryColumn } from "typeorm";
 import { InstanceRow } from "../fleet/fleet.rows.js";
 import { PoolRow } from "../pools/pool.rows.js";
@@ -10,6 +11,9 @@ import { PoolRow } from "../pools/pool.rows.js";
 @Index("ix_outcomes_open", ["lookAt"], { where: "ended_at IS NULL" })
 @Index("ix_outcomes_instance", ["instanceId", "endedAt"])
 @Index("ix_outcomes_pool", ["poolId", "endedAt"])
+@Index("ix_outcomes_left", ["endedAt"], {
+  where: "verdict = 'worse' AND worse_than = 'before' AND NOT taken_back",
+})
 export class OutcomeRow {
   /** Its foreign key is in the migration: decisions stand above outcomes, and are not imported here. */
   @PrimaryColumn("uuid", { name: "decision_id", primaryKeyConstraintName: "pk_outcomes" })
@@ -43,11 +47,14 @@ export class OutcomeRow {
   @Column("jsonb", { nullable: true })
   before!: Figures | null;
   @Column("jsonb", { nullable: true })
-  predicted!: PredictedFigures | null;
+  predicted!: Judgement["predicted"];
   @Column("jsonb", { nullable: true })
   observed!: Figures | null;
   @Column("text", { nullable: true })
   message!: string | null;
+  /** Of staying, when the trial has ended: whether the move would have helped. */
+  @Column("jsonb", { nullable: true })
+  hindsight!: Hindsight | null;
   @Column("boolean", { name: "taken_back" })
   takenBack!: boolean;
 }

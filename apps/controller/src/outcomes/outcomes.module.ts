@@ -1,5 +1,6 @@
 import { Module } from "@nestjs/common";
 import { AssignmentsModule } from "../assignments/assignments.module.js";
+import { CanaryModule } from "../canary/canary.module.js";
 import { FleetModule } from "../fleet/fleet.module.js";
 import { ReconfigurationsModule } from "../reconfigurations/reconfigurations.module.js";
 import { DegradedService } from "./degraded.service.js";
@@ -8,7 +9,7 @@ import { OutcomeService } from "./outcome.service.js";
 import { OutcomesController } from "./outcomes.controller.js";
 
 @Module({
-  imports: [ReconfigurationsModule, AssignmentsModule, FleetModule],
+  imports: [CanaryModule, ReconfigurationsModule, AssignmentsModule, FleetModule],
   controllers: [OutcomesController],
   providers: [OutcomeService, OutcomeRead, DegradedService],
   exports: [OutcomeRead],

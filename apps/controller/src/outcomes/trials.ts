@@ -2,6 +2,7 @@
 import type { Candidate, GuardConfig, Signal } from "@fulcrum/core/decision.js";
 import type { GeneratedAllocation, Mode, SloTarget, Window } from "@fulcrum/core/nouns.js";
 import type { PredictedLatencies } from "@fulcrum/core/outcome/attainment.js";
+import type { Recorded } from "@fulcrum/core/outcome/hindsight.js";
 import { OUTCOME_RULES, type Subject } from "@fulcrum/core/outcome/judge.js";
 import { MAX_FOLDED_WINDOWS } from "@fulcrum/core/signal/summarise.js";
 import type { DataSource } from "typeorm";
@@ -65,7 +66,11 @@ export interface OpenTrial {
   readonly predicted: PredictedLatencies | null;
   readonly candidates: readonly Candidate[] | null;
   readonly based_on: number;
-  readonly decided_at: Date;
+  /** When the change was begun; of staying, when it was decided. An approved proposal may lie far behind its decision. */
+  readonly begun_at: Date;
+  /** Whether it was begun so long after its decision that what was before must be looked at anew. */
+  readonly waited: boolean;
+  readonly lookback_ms: number;
   readonly generation_now: number;
   readonly deleted: boolean;
   readonly guards: GuardConfig;
@@ -73,13 +78,21 @@ export interface OpenTrial {
   readonly auto_rollback: boolean;
 }
 
+/** A decision that is applied at once is begun within the second. */
+const WAITED_MS = 10_000;
+
 const DUE = `
   SELECT o.decision_id, o.subject, o.instance_id, o.generation, o.started_at,
          d.snapshot -> 'signal' AS before, d.snapshot -> 'slo' AS slo, d.snapshot -> 'current' AS current, d.predicted,
-         d.based_on_generation AS based_on, d.at AS decided_at, d.decision -> 'candidates' AS candidates, i.generation AS generation_now, i.deleted_at IS NOT NULL AS deleted,
+         d.based_on_generation AS based_on, d.decision -> 'candidates' AS candidates,
+         coalesce(r.created_at, d.at) AS begun_at,
+         coalesce(r.created_at > d.at + make_interval(secs => ${WAITED_MS / 1_000}), false) AS waited,
+         i.generation AS generation_now, i.deleted_at IS NOT NULL AS deleted, p.lookback_ms,
          p.guards, p.mode AS pool_mode, p.auto_rollback
   FROM outcomes o
   JOIN decisions d ON d.id = o.decision_id
+  LEFT JOIN reconfigurations r
+    ON o.subject = 'move' AND r.instance_id = o.instance_id AND r.generation = o.generation
   JOIN instances i ON i.id = o.instance_id
   JOIN pools p ON p.id = o.pool_id
   WHERE o.ended_at IS NULL AND o.look_at <= $1
@@ -87,6 +100,18 @@ const DUE = `
 
 export async function dueTrials(source: DataSource, nowMs: number): Promise<OpenTrial[]> {
   return source.query<OpenTrial[]>(DUE, [new Date(nowMs)]);
+}
+
+type Stored = Pick<Recorded, "snapshot" | "policy" | "state" | "move">;
+
+/** What the decision of a trial was made on and said, whole; null when it is gone. */
+export async function decisionOf(source: DataSource, { decision_id: id }: OpenTrial): Promise<Stored | null> {
+  const [row] = await source.query<Stored[]>(
+    `SELECT snapshot, policy_config AS policy, decision -> 'state' AS state, allocation AS move
+     FROM decisions WHERE id = $1`,
+    [id],
+  );
+  return row ?? null;
 }
 
 /** How far back it is asked how much an instance's shares scatter by themselves. */
@@ -98,9 +123,9 @@ export async function windowsOf(source: DataSource, trial: OpenTrial, nowMs: num
   return windowsBetween(source, { instance, generation, from, to: new Date(nowMs) });
 }
 
-/** The windows of the generation before, of the ten minutes up to the decision; oldest first. */
+/** The windows of the generation before, of the ten minutes up to the change; oldest first. */
 export async function historyOf(source: DataSource, trial: OpenTrial): Promise<Window[]> {
-  const { instance_id: instance, based_on: generation, decided_at: to } = trial;
+  const { instance_id: instance, based_on: generation, begun_at: to } = trial;
   const from = new Date(to.getTime() - HISTORY_MS);
   return (await windowsBetween(source, { instance, generation, from, to })).reverse();
 }
@@ -120,6 +145,30 @@ async function windowsBetween(source: DataSource, span: WindowSpan): Promise<Win
     [span.instance, span.from, span.to, span.generation],
   );
   return rows.map(({ body }) => body);
+}
+
+/** Changes that were found worse while somebody held the instance, and that it still runs. */
+export interface LeftTrial {
+  readonly decision_id: string;
+  readonly subject: Subject;
+  readonly instance_id: string;
+  readonly generation: number;
+  readonly message: string;
+}
+
+/** A fault that has stood for a day is no surprise of the change any more. */
+const LEFT_WITHIN = "24 hours";
+
+/** Bounded by MAX_LOOKS; those that cannot be taken back either way are few and fall out after a day. */
+export async function leftTrials(source: DataSource): Promise<LeftTrial[]> {
+  return source.query<LeftTrial[]>(`
+    SELECT o.decision_id, o.subject, o.instance_id, o.generation, o.message
+    FROM outcomes o JOIN instances i ON i.id = o.instance_id JOIN pools p ON p.id = o.pool_id
+    WHERE o.verdict = 'worse' AND o.worse_than = 'before' AND NOT o.taken_back AND o.subject = 'move'
+      AND o.ended_at > now() - interval '${LEFT_WITHIN}'
+      AND i.generation = o.generation AND i.deleted_at IS NULL
+      AND p.auto_rollback AND p.mode IN ('enforce', 'canary')
+    ORDER BY o.ended_at LIMIT ${MAX_LOOKS}`);
 }
 
 /** When each of them is looked at again. */

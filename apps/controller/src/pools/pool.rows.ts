@@ -1,3 +1,4 @@
+import type { CanarySettings } from "@fulcrum/contracts/pools.js";
 import type { Approval } from "@fulcrum/contracts/proposals.js";
 import type { GuardConfig, PolicyConfig } from "@fulcrum/core/decision.js";
 import type { Limits, Mode, SloTarget } from "@fulcrum/core/nouns.js";
@@ -29,9 +30,23 @@ export class PoolRow {
   /** Whether a change that made it worse is taken back; in mode enforce only. */
   @Column("boolean", { name: "auto_rollback" })
   autoRollback!: boolean;
+  /** Over how many days the promise is counted. */
+  @Column("integer", { name: "budget_days" })
+  budgetDays!: number;
   /** Mode recommend: how many keys must approve, and how long a proposal lives. */
   @Column("jsonb")
   approval!: Approval;
+  /** Mode canary: on which share of the instances. */
+  @Column("jsonb")
+  canary!: CanarySettings;
+  /** Mode canary: instances with a lesser number are moved, and since when the two parts are compared. */
+  @Column("double precision", { name: "canary_below", nullable: true })
+  canaryBelow!: number | null;
+  @Column("timestamptz", { name: "canary_since", nullable: true })
+  canarySince!: Date | null;
+  /** Since then, and up to the canary's beginning, all instances were treated alike. */
+  @Column("timestamptz", { name: "alike_since" })
+  alikeSince!: Date;
   @Column("integer", { name: "slo_version" })
   sloVersion!: number;
   @Column("integer")

@@ -1,13 +1,16 @@
+import { fullGuards, fullPolicy } from "@fulcrum/contracts/pool-defaults.js";
 import type { Pool, PoolInput, PoolPatch, SloVersion } from "@fulcrum/contracts/pools.js";
 import { DEFAULT_APPROVAL } from "@fulcrum/contracts/proposals.js";
 import { Inject, Injectable } from "@nestjs/common";
 import { DataSource, type EntityManager, IsNull } from "typeorm";
 import { type Actor, appendAudit } from "../audit/append-audit.js";
+import { lockHolds } from "../db/holds-lock.js";
 import { violatesUnique } from "../db/sqlstate.js";
 import { uuidV7 } from "../db/uuid-v7.js";
 import { stale } from "../http/etag.js";
 import { ProblemError } from "../http/problem-error.js";
-import { checkLimits, fullGuards, fullPolicy } from "./pool-settings.js";
+import { canaryAfter, newCanary } from "./canary-cut.js";
+import { checkLimits } from "./pool-settings.js";
 import { PoolRow, SloVersionRow } from "./pool.rows.js";
 
 @Injectable()
@@ -36,6 +39,8 @@ export class PoolService {
       policy: fullPolicy(input.policy),
       guards: fullGuards(input.guards),
       approval: { ...DEFAULT_APPROVAL, ...input.approval },
+      ...newCanary(input, now),
+      alikeSince: now,
       sloVersion: 1,
       version: 1,
       createdAt: now,
@@ -71,7 +76,8 @@ export class PoolService {
   }
 
   /** Changes what `patch` names, on condition that the pool is still at `version` (null: whatever it is at). */
-  async patch(name: string, patch: PoolPatch, version: number | null, actor: Actor): Promise<Pool> {
+  async patch(name: string, input: PoolPatch, version: number | null, actor: Actor): Promise<Pool> {
+    const { slo, ...patch } = input;
     if (patch.limits) checkLimits(patch.limits);
     return this.change(name, version, actor, "pool.update", async (manager, row) => {
       const changed: Partial<PoolRow> = {
@@ -79,9 +85,12 @@ export class PoolService {
         policy: patch.policy ? fullPolicy(patch.policy) : row.policy,
         guards: patch.guards ? { ...row.guards, ...patch.guards } : row.guards,
         approval: { ...row.approval, ...patch.approval },
+        canary: { ...row.canary, ...patch.canary },
         version: row.version + 1,
         updatedAt: new Date(),
       };
+      if (slo) changed.sloVersion = (await addSlo(manager, row, slo, actor)).version;
+      Object.assign(changed, await canaryAfter(manager, row, { ...row, ...changed }));
       await manager.update(PoolRow, { id: row.id }, changed);
       return { ...row, ...changed };
     });
@@ -145,23 +154,15 @@ export class PoolService {
     actor: Actor,
   ): Promise<SloVersion> {
     return this.source.transaction(async (manager) => {
+      await lockHolds(manager);
       const row = await lockPool(manager, name);
       if (version !== null && version !== row.sloVersion)
         throw stale(`The SLO of pool ${name}`, row.sloVersion);
       const before = await this.sloAt(manager, row, row.sloVersion);
-      const next = {
-        poolId: row.id,
-        version: row.sloVersion + 1,
-        slo,
-        createdAt: new Date(),
-        createdBy: actor.name,
-      };
-      await manager.insert(SloVersionRow, next);
-      await manager.update(
-        PoolRow,
-        { id: row.id },
-        { sloVersion: next.version, version: row.version + 1, updatedAt: next.createdAt },
-      );
+      const next = await addSlo(manager, row, slo, actor);
+      const changed = { sloVersion: next.version, version: row.version + 1, updatedAt: next.createdAt };
+      const canary = await canaryAfter(manager, row, { ...row, ...changed });
+      await manager.update(PoolRow, { id: row.id }, { ...changed, ...canary });
       const after = toSloVersion(row, next);
       await appendAudit(manager, actor, { action: "slo.set", subject: `pool/${name}`, before, after });
       return after;
@@ -176,6 +177,7 @@ export class PoolService {
     apply: (manager: EntityManager, row: PoolRow) => Promise<PoolRow>,
   ): Promise<Pool> {
     return this.source.transaction(async (manager) => {
+      await lockHolds(manager);
       const row = await lockPool(manager, name);
       if (version !== null && version !== row.version) throw stale(`Pool ${name}`, row.version);
       const before = await this.toPool(manager, row);
@@ -209,6 +211,8 @@ export class PoolService {
       frozen: row.frozen,
       approval: row.approval,
       autoRollback: row.autoRollback,
+      budgetDays: row.budgetDays,
+      canary: row.canary,
       slo,
       sloVersion: row.sloVersion,
       version: row.version,
@@ -246,6 +250,23 @@ async function lockInstancesOf(manager: EntityManager, poolId: string): Promise<
      ORDER BY instance_id FOR UPDATE`,
     [poolId],
   );
+}
+
+async function addSlo(
+  manager: EntityManager,
+  pool: PoolRow,
+  slo: SloVersion["slo"],
+  actor: Actor,
+): Promise<SloVersionRow> {
+  const next: SloVersionRow = {
+    poolId: pool.id,
+    version: pool.sloVersion + 1,
+    slo,
+    createdAt: new Date(),
+    createdBy: actor.name,
+  };
+  await manager.insert(SloVersionRow, next);
+  return next;
 }
 
 function toSloVersion(pool: PoolRow, row: SloVersionRow): SloVersion {

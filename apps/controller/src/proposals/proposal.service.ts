@@ -6,9 +6,10 @@ import { DataSource, type EntityManager } from "typeorm";
 import { AssignmentService } from "../assignments/assignment.service.js";
 import { type Actor, appendAudit, CONTROLLER } from "../audit/append-audit.js";
 import { CONFIG, type Config } from "../config.js";
+import { shareHolds } from "../db/holds-lock.js";
 import { InstanceRow } from "../fleet/fleet.rows.js";
 import { ProblemError } from "../http/problem-error.js";
-import { shareHolds, standingOf } from "../holds/standing.js";
+import { standingOf } from "../holds/standing.js";
 import { narrowLimits } from "../pools/pool-settings.js";
 import { PoolRow } from "../pools/pool.rows.js";
 import { audited, openReconfigurations } from "../reconfigurations/open-reconfiguration.js";
@@ -16,7 +17,7 @@ import { ReconfigurationQueue } from "../reconfigurations/reconfiguration.queue.
 import { agentsOf } from "../reconfigurations/reconfiguration.service.js";
 import { endedRecord } from "./open-proposal.js";
 import { ProposalRow, ProposalVoteRow } from "./proposal.rows.js";
-import { readProposal } from "./proposal.read.js";
+import { readProposal, requiredOf, revokedAmong } from "./proposal.read.js";
 
 /** Proposals that one look settles. */
 const MAX_SETTLED = 500;
@@ -46,19 +47,27 @@ export class ProposalService {
 
   /** Counts a key once, however often it approves; with as many keys as are required the move is made at once. */
   async approve(id: string, comment: string | null, actor: Actor): Promise<Proposal> {
-    return this.vote(id, async (manager, standing) => {
+    return this.vote(id, { verdict: "approve", actor }, async (manager, standing) => {
       const held = await heldBy(manager, standing);
       if (held) return { refused: held };
       await addVote(manager, id, "approve", comment, actor);
-      const votes = await manager.findBy(ProposalVoteRow, { proposalId: id, verdict: "approve" });
-      const { instance, row } = standing;
+      const { votes, notCounted } = await countedVotes(manager, id);
+      if (notCounted.some(({ keyId }) => keyId === actor.keyId)) throw revokedNow();
+      const { instance, row, pool } = standing;
+      const required = requiredOf(row, pool);
       const approved = {
         action: "proposal.approve",
         subject: `instance/${instance.name}`,
         before: { proposal: id, state: "open" },
-        after: { proposal: id, approvals: votes.length, required: row.required, comment },
+        after: {
+          proposal: id,
+          approvals: votes.length,
+          required,
+          comment,
+          ...(notCounted.length > 0 ? { notCounted: notCounted.map((vote) => vote.actor) } : {}),
+        },
       };
-      if (votes.length < row.required) {
+      if (votes.length < required) {
         await appendAudit(manager, actor, approved);
         return {};
       }
@@ -83,7 +92,7 @@ export class ProposalService {
 
   /** One key is enough to end it. */
   async reject(id: string, reason: string, actor: Actor): Promise<Proposal> {
-    return this.vote(id, async (manager, { row, instance }) => {
+    return this.vote(id, { verdict: "reject", actor }, async (manager, { row, instance }) => {
       await addVote(manager, id, "reject", reason, actor);
       await manager.update(ProposalRow, { id }, { state: "rejected", endedAt: new Date() });
       await appendAudit(manager, actor, {
@@ -118,6 +127,7 @@ export class ProposalService {
 
   private async vote(
     id: string,
+    { verdict, actor }: { readonly verdict: ProposalVoteRow["verdict"]; readonly actor: Actor },
     cast: (manager: EntityManager, standing: Standing) => Promise<Outcome>,
   ): Promise<Proposal> {
     const { refused, watch, wake } = await this.source.transaction(async (manager): Promise<Outcome> => {
@@ -133,7 +143,16 @@ export class ProposalService {
         lock: { mode: "pessimistic_write" },
       });
       const pool = await manager.findOneByOrFail(PoolRow, { id: poolId });
-      if (row.endedAt) return { refused: await closed(manager, row.state, row, instance) };
+      if (row.endedAt) {
+        // Asked again after an answer that was lost: what it asked for is so.
+        const said = await manager.existsBy(ProposalVoteRow, {
+          proposalId: id,
+          keyId: actor.keyId!,
+          verdict,
+        });
+        const so = row.state === (verdict === "approve" ? "approved" : "rejected");
+        return said && so ? {} : { refused: await closed(manager, row.state, row, instance) };
+      }
       const standing = { row, instance, pool };
       const over = overBecause(standing, new Date());
       if (!over) return cast(manager, standing);
@@ -148,7 +167,8 @@ export class ProposalService {
     return readProposal(this.source.manager, id);
   }
 
-  private async apply(manager: EntityManager, { row, instance }: Standing) {
+  private async apply(manager: EntityManager, { row, instance, pool }: Standing) {
+    const required = requiredOf(row, pool);
     const change = {
       poolId: row.poolId,
       instanceId: row.instanceId,
@@ -165,10 +185,28 @@ export class ProposalService {
     await manager.update(
       ProposalRow,
       { id: row.id },
-      { state: "approved", endedAt: rollout.createdAt, generation },
+      { state: "approved", endedAt: rollout.createdAt, generation, required },
     );
     return rollout;
   }
+}
+
+/** The keys that stand behind a proposal, and those that did and were revoked since. */
+async function countedVotes(manager: EntityManager, proposalId: string) {
+  const all = await manager.find(ProposalVoteRow, {
+    where: { proposalId, verdict: "approve" },
+    order: { at: "ASC" },
+  });
+  const revoked = await revokedAmong(manager, all);
+  return {
+    votes: all.filter(({ keyId }) => !revoked.has(keyId)),
+    notCounted: all.filter(({ keyId }) => revoked.has(keyId)),
+  };
+}
+
+/** A replica goes on taking a key for some seconds after it was revoked on another. */
+function revokedNow(): ProblemError {
+  return new ProblemError("unauthenticated", "The API key was revoked.");
 }
 
 async function mustFind(manager: EntityManager, id: string): Promise<ProposalRow> {

@@ -10,6 +10,8 @@ export interface RankState {
   step: RankStep | null;
   /** As told when it was ready last, and when, in the controller's time. */
   iterations: (IterationProgress & { readonly atMs: number }) | null;
+  /** When it was offered, or last told something new. */
+  heardAt: Date;
 }
 
 /** An acknowledgement that told something new of a rank, and what is known of the rank now. */
@@ -43,7 +45,7 @@ export async function loadAckStates(
   if (instances.length === 0) return new Map();
   const ids = instances.map((instance) => instance.id);
   const ranks = await manager.query<(RankState & { instance_id: string })[]>(
-    `SELECT r.instance_id, r.rank, r.step, r.iterations, a.name AS agent
+    `SELECT r.instance_id, r.rank, r.step, r.iterations, r.updated_at AS "heardAt", a.name AS agent
      FROM instance_ranks r JOIN agents a ON a.id = r.agent_id WHERE r.instance_id = ANY($1) ORDER BY r.rank`,
     [ids],
   );

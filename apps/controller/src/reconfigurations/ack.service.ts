@@ -6,6 +6,7 @@ import { type Actor, appendAudit, type AuditRecord, CONTROLLER } from "../audit/
 import { CONFIG, type Config } from "../config.js";
 import type { Allocation } from "@fulcrum/core/nouns.js";
 import type { InstanceRow } from "../fleet/fleet.rows.js";
+import { Tracing } from "../obs/tracing.js";
 import {
   type AckState,
   loadAckStates,
@@ -20,6 +21,7 @@ import { addSteps, type NewStep } from "./open-reconfiguration.js";
 import { ReconfigurationQueue } from "./reconfiguration.queue.js";
 import type { ReconfigurationRow } from "./reconfiguration.rows.js";
 import { type Aftermath, agentsOf, ReconfigurationService } from "./reconfiguration.service.js";
+import { stepSpan, type StepTold } from "./rollout-spans.js";
 import { backoffMs, deliveredFault, isProgress, stateOf, stepTimeoutMs } from "./rollout.js";
 
 interface Progress {
@@ -38,6 +40,8 @@ interface Gathered {
   readonly opened: Map<string, InstanceRow>;
   readonly verified: Map<string, Progress>;
   readonly failed: Failed[];
+  /** Told to the collector once all of it stands. */
+  readonly spans: Omit<StepTold, "traceparent">[];
 }
 
 interface Failed {
@@ -56,17 +60,24 @@ export class AckService {
     @Inject(ReconfigurationService) private readonly reconfigurations: ReconfigurationService,
     @Inject(ReconfigurationQueue) private readonly queue: ReconfigurationQueue,
     @Inject(AssignmentService) private readonly assignments: AssignmentService,
+    @Inject(Tracing) private readonly tracing: Tracing,
   ) {}
 
   /** All acknowledgements of a request stand in one transaction; they are taken and answered in the order given. */
-  async acknowledge(request: AckRequest, actor: Actor): Promise<AckAnswer> {
+  async acknowledge(
+    request: AckRequest,
+    actor: Actor,
+    traceparent: string | null = null,
+  ): Promise<AckAnswer> {
     const { acks } = request;
-    const { outcomes, aftermaths } = await this.source.transaction(async (manager) => {
+    const { outcomes, aftermaths, spans } = await this.source.transaction(async (manager) => {
       const now = new Date();
       const states = await loadAckStates(manager, [...new Set(acks.map((ack) => ack.instance))]);
       const gathered = this.gather(states, request, actor, now);
-      return { outcomes: gathered.outcomes, aftermaths: await this.write(manager, gathered, now) };
+      const { outcomes, spans } = gathered;
+      return { outcomes, spans, aftermaths: await this.write(manager, gathered, now) };
     });
+    for (const applied of spans) stepSpan(this.tracing, { ...applied, traceparent });
     this.queue.watch(aftermaths.flatMap(({ watch }) => watch));
     const wake = new Set(aftermaths.flatMap((aftermath) => aftermath.wake));
     if (wake.size > 0) await this.assignments.announce([...wake]);
@@ -95,6 +106,7 @@ export class AckService {
       opened: new Map(),
       verified: new Map(),
       failed: [],
+      spans: [],
     };
     for (const ack of acks) {
       const state = states.get(ack.instance);
@@ -137,6 +149,8 @@ export class AckService {
       detail: failureOf(ack),
     });
     rank.step = ack.step;
+    gathered.spans.push({ open, ack, startMs: rank.heardAt.getTime(), endMs: toldAtMs });
+    rank.heardAt = new Date(toldAtMs);
     this.moveOn(gathered, state, { instance, open }, ack, now);
     return "applied";
   }

@@ -14,6 +14,8 @@ export interface NewReconfiguration {
   readonly to: Allocation;
   /** No rank runs anything but `to`, so that each may take the new number by itself. Absent: false. */
   readonly nothingMoved?: boolean;
+  /** The trace that it goes on, and the span above its own; absent: it is not traced. */
+  readonly traceparent?: string | null;
 }
 
 /**
@@ -131,6 +133,7 @@ function newRow(change: NewReconfiguration, now: Date, offerTimeoutMs: number): 
     fromAllocation: change.from,
     toAllocation: change.to,
     failure: null,
+    traceparent: change.traceparent ?? null,
     deadlineAt: new Date(now.getTime() + offerTimeoutMs),
     createdAt: now,
     endedAt: null,

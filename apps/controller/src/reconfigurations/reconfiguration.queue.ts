@@ -4,22 +4,14 @@ import {
   Injectable,
   type OnApplicationBootstrap,
 } from "@nestjs/common";
-import {
-  createPostgresBackend,
-  createRedisBackend,
-  type Job,
-  type Queue,
-  withBackend,
-  type Worker,
-} from "bullmq";
-import { Redis } from "ioredis";
+import type { Job, Queue } from "bullmq";
 import type { Logger } from "pino";
 import { CONFIG, type Config } from "../config.js";
 import { Housekeeping } from "../db/housekeeping.js";
+import { type JobQueue, openJobQueue } from "../db/job-queue.js";
 import { LOGGER } from "../obs/logger.js";
 import { ReconfigurationService } from "./reconfiguration.service.js";
 
-const QUEUE = "reconfigurations";
 /**
  * How often each replica looks, by a timer of its own, for rollouts whose watch was lost with the queue:
  * bounds how long such a loss can delay. Not a job: it would be lost with the others.
@@ -29,24 +21,22 @@ const SWEEP_EVERY_MS = 5_000;
 const SLOT_MS = 250;
 const HOUSEKEEPING_EVERY_MS = 600_000;
 /** Jobs wait on locks more than they compute. */
-const CONCURRENCY = 8;
+const QUEUE = { name: "reconfigurations", concurrency: 8, connections: { adding: 2, working: 4 } };
 
 /** The catalogue: a job carries a key, never a fact; the handler reads everything again. */
 type JobName = "watch" | "housekeeping";
 type JobData = Record<string, never>;
-// Both backends carry the same classes; only their connections differ in type.
-type JobQueue = Queue<JobData, void, JobName>;
-type JobWorker = Worker<JobData, void, JobName>;
+type Jobs = Queue<JobData, void, JobName>;
 
 /**
- * The one queue. It only wakes and times: each job looks at Postgres and does what is due there, so a
+ * The queue of rollouts. It only wakes and times: each job looks at Postgres and does what is due there, so a
  * lost, late or repeated job changes nothing but when.
  */
 @Injectable()
 export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeApplicationShutdown {
-  private queue: JobQueue | null = null;
-  private worker: JobWorker | null = null;
-  private readonly connections: Redis[] = [];
+  private jobs: JobQueue<JobData, JobName> | null = null;
+  /** Whether the queue was there once; from then on what is asked of it while it is away fails at once. */
+  private ready = false;
   private readonly queuedSlots = new Set<number>();
   private sweeping: { readonly timer: NodeJS.Timeout; running: Promise<void> | null } | null = null;
 
@@ -60,9 +50,8 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
   ) {}
 
   async onApplicationBootstrap(): Promise<void> {
-    const { queue, worker } = this.config.redisUrl ? this.onRedis(this.config.redisUrl) : this.onPostgres();
-    this.queue = queue;
-    this.worker = worker;
+    this.jobs = openJobQueue<JobData, JobName>(this.config, QUEUE, (job) => this.handle(job.name));
+    const { queue, worker } = this.jobs;
     queue.on("error", (error: Error) => this.logger.warn({ event: "queue_error", err: error }));
     worker.on("error", (error: Error) => this.logger.warn({ event: "queue_error", err: error }));
     worker.on("failed", (job: Job | undefined, error: Error) => {
@@ -73,7 +62,10 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
         err: error,
       });
     });
-    const scheduled = queue.waitUntilReady().then(() => this.scheduleHousekeeping(queue));
+    const scheduled = queue
+      .waitUntilReady()
+      .then(() => this.scheduleHousekeeping(queue))
+      .then(() => (this.ready = true));
     // Without Postgres there is no service; Redis may come later, and until then the sweep does the work.
     if (this.config.redisUrl)
       scheduled.catch((error: unknown) => this.logger.warn({ event: "queue_error", err: error }));
@@ -93,9 +85,7 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
   async beforeApplicationShutdown(): Promise<void> {
     clearInterval(this.sweeping?.timer);
     await this.sweeping?.running;
-    await this.worker?.close();
-    await this.queue?.close();
-    for (const connection of this.connections) connection.disconnect();
+    await this.jobs?.close();
   }
 
   /** Has `work` done with every sweep, after the rollouts. One that fails is logged and comes again with the next. */
@@ -118,8 +108,8 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
       // One job per slot for the whole fleet: adding it twice adds it once.
       opts: { ...RETRIED, jobId: `due-${slotMs}`, delay: Math.max(0, slotMs - Date.now()) },
     }));
-    this.queue
-      ?.addBulk(jobs)
+    this.jobs?.queue
+      .addBulk(jobs)
       .catch((error: unknown) => this.logger.warn({ event: "watch_not_queued", err: error }));
   }
 
@@ -134,15 +124,16 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
     this.watch(await this.reconfigurations.advanceDue());
   }
 
-  private async sweep(queue: JobQueue): Promise<void> {
+  private async sweep(queue: Jobs): Promise<void> {
     await this.lookAtDue();
     for (const work of this.sweepers) {
       await work().catch((error: unknown) => this.logger.warn({ event: "sweep_failed", err: error }));
     }
-    if (!(await queue.getJobScheduler("housekeeping"))) await this.scheduleHousekeeping(queue);
+    // Of a Redis that has never been there any question waits until it is, and so would every later sweep.
+    if (this.ready && !(await queue.getJobScheduler("housekeeping"))) await this.scheduleHousekeeping(queue);
   }
 
-  private async scheduleHousekeeping(queue: JobQueue): Promise<void> {
+  private async scheduleHousekeeping(queue: Jobs): Promise<void> {
     await queue.upsertJobScheduler(
       "housekeeping",
       { every: HOUSEKEEPING_EVERY_MS },
@@ -163,40 +154,6 @@ export class ReconfigurationQueue implements OnApplicationBootstrap, BeforeAppli
         this.logger.warn({ event: "unknown_job", job: unknown });
       }
     }
-  }
-
-  private onPostgres(): { queue: JobQueue; worker: JobWorker } {
-    const { Queue, Worker } = withBackend(createPostgresBackend);
-    // The pools are small: one job at a time per connection, and the listener has its own.
-    const connection = (max: number) => ({
-      connectionString: this.config.databaseUrl,
-      schema: "bullmq",
-      migrate: true,
-      max,
-      application_name: "fulcrum-queue",
-    });
-    return {
-      queue: new Queue(QUEUE, { connection: connection(2) }) as unknown as JobQueue,
-      worker: new Worker(QUEUE, (job: Job<JobData, void, JobName>) => this.handle(job.name), {
-        connection: connection(4),
-        concurrency: CONCURRENCY,
-      }) as unknown as JobWorker,
-    };
-  }
-
-  private onRedis(url: string): { queue: JobQueue; worker: JobWorker } {
-    const { Queue, Worker } = withBackend(createRedisBackend);
-    // Adding fails at once while Redis is away; the worker waits for it to come back.
-    const adding = new Redis(url, { maxRetriesPerRequest: 1 });
-    const working = new Redis(url, { maxRetriesPerRequest: null });
-    this.connections.push(adding, working);
-    return {
-      queue: new Queue(QUEUE, { connection: adding }) as unknown as JobQueue,
-      worker: new Worker(QUEUE, (job: Job<JobData, void, JobName>) => this.handle(job.name), {
-        connection: working,
-        concurrency: CONCURRENCY,
-      }),
-    };
   }
 }
 

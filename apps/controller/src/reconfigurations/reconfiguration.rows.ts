@@ -33,6 +33,9 @@ export class ReconfigurationRow {
   toAllocation!: Allocation;
   @Column("text", { nullable: true })
   failure!: string | null;
+  /** The trace that it belongs to and the span that its own hang under; null: it is not traced. */
+  @Column("text", { nullable: true })
+  traceparent!: string | null;
   /** When the queue's job looks at it again if nothing is heard. */
   @Column("timestamptz", { name: "deadline_at" })
   deadlineAt!: Date;

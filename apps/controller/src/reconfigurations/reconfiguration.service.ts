@@ -5,11 +5,14 @@ import { AssignmentService } from "../assignments/assignment.service.js";
 import { appendAudit, type AuditRecord, CONTROLLER } from "../audit/append-audit.js";
 import { CONFIG, type Config } from "../config.js";
 import { InstanceRow } from "../fleet/fleet.rows.js";
+import { endUnreached } from "../holds/unreached.js";
 import { Metrics } from "../obs/metrics.js";
+import { Tracing } from "../obs/tracing.js";
 import { addSteps, audited, CLOSED_GATE, openReconfigurations } from "./open-reconfiguration.js";
 import { GATE_OPENED, mustHearFirst } from "./gate.js";
 import { ReconfigurationRow, ReconfigurationStepRow } from "./reconfiguration.rows.js";
 import { stepTimeoutMs } from "./rollout.js";
+import { offerSpan, rolloutSpan } from "./rollout-spans.js";
 
 /** Rollouts looked at in one go. */
 const MAX_DUE = 500;
@@ -34,6 +37,7 @@ export class ReconfigurationService {
     @Inject(CONFIG) private readonly config: Config,
     @Inject(AssignmentService) private readonly assignments: AssignmentService,
     @Inject(Metrics) private readonly metrics: Metrics,
+    @Inject(Tracing) private readonly tracing: Tracing,
   ) {}
 
   async countOpen(): Promise<number> {
@@ -100,7 +104,12 @@ export class ReconfigurationService {
         now,
       ],
     );
-    for (const { open } of done) {
+    for (const { instance, open } of done) {
+      rolloutSpan(this.tracing, instance.name, open, {
+        state: "verified",
+        fault: null,
+        nowMs: now.getTime(),
+      });
       this.metrics.reconfigurationEnded("verified", now.getTime() - open.createdAt.getTime());
     }
     const audit = done.map(({ instance, open }) =>
@@ -132,6 +141,7 @@ export class ReconfigurationService {
     const state = isRollback ? "failed" : "rolled_back";
     await manager.update(ReconfigurationRow, { id: row.id }, { state, endedAt: now, failure: why });
     await addSteps(manager, [{ of: row, at: now, step: state, detail: why }]);
+    rolloutSpan(this.tracing, instance.name, row, { state, fault: why, nowMs: now.getTime() });
     this.metrics.reconfigurationEnded(state, now.getTime() - row.createdAt.getTime());
     if (isRollback) {
       await manager.update(InstanceRow, { id: instance.id }, { degraded: true, gate: null });
@@ -140,6 +150,8 @@ export class ReconfigurationService {
       return { ...NOTHING, wake, audit: [recordOf(instance, row, "reconfiguration.failed", why)] };
     }
     const { generation: _good, ...to }: GeneratedAllocation = instance.lastGood;
+    const { generation } = row;
+    const ended = isByHand(row) ? await endUnreached(manager, instance, { generation, why, back: to }) : [];
     const back = {
       poolId: instance.poolId,
       instanceId: instance.id,
@@ -148,11 +160,12 @@ export class ReconfigurationService {
       reason: "ROLLBACK",
       from: { ...row.toAllocation, generation: instance.generation },
       to,
+      traceparent: row.traceparent,
       nothingMoved: instance.gate !== null && !(await gateHasOpened(manager, row)),
     } as const;
     const { offerTimeoutMs } = this.config.rollout;
     const opened = (await openReconfigurations(manager, [back], offerTimeoutMs)).get(instance.id);
-    const audit = [recordOf(instance, row, "reconfiguration.rolled_back", why)];
+    const audit = [recordOf(instance, row, "reconfiguration.rolled_back", why), ...ended];
     if (!opened) return { ...NOTHING, audit };
     return {
       audit,
@@ -182,6 +195,7 @@ export class ReconfigurationService {
       [instance.id, attempt, now],
     );
     const next = { ...row, ...changed };
+    offerSpan(this.tracing, instance.name, next, now.getTime());
     await addSteps(manager, [
       {
         of: next,
@@ -192,6 +206,10 @@ export class ReconfigurationService {
     ]);
     return { ...NOTHING, watch: [changed.deadlineAt.getTime()], wake: await agentsOf(manager, instance.id) };
   }
+}
+
+function isByHand({ kind }: ReconfigurationRow): boolean {
+  return kind === "override" || kind === "manual_rollback";
 }
 
 /** In any attempt: until then no rank of the group has left what it ran. */

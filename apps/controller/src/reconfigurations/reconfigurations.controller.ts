@@ -1,7 +1,7 @@
 import type { AckRequest, RankStep } from "@fulcrum/contracts/agent-api.js";
 import type { ReconfigurationResource, ReconfigurationSummary } from "@fulcrum/contracts/resources.js";
 import { routes } from "@fulcrum/contracts/routes.js";
-import { Body, Controller, Inject, Param, Query } from "@nestjs/common";
+import { Body, Controller, Headers, Inject, Param, Query } from "@nestjs/common";
 import { DataSource } from "typeorm";
 import type { z } from "zod";
 import { assertSpeaksFor, type Caller, FromCaller } from "../access/caller.js";
@@ -25,10 +25,11 @@ export class ReconfigurationsController {
   @Handles(routes.acknowledge)
   async acknowledge(
     @Body({ schema: routes.acknowledge.body }) body: AckRequest,
+    @Headers("traceparent") traceparent: string | undefined,
     @FromCaller() caller: Caller,
   ) {
     assertSpeaksFor(caller, body.agent);
-    return this.acks.acknowledge(body, caller.actor);
+    return this.acks.acknowledge(body, caller.actor, traceparent ?? null);
   }
 
   @Handles(routes.listReconfigurations)

@@ -29,10 +29,11 @@ export async function takeBackVerified(
   why: string,
   offerTimeoutMs: number,
 ): Promise<Aftermath> {
-  const { poolId, instanceId, decisionId } = change;
+  const { poolId, instanceId, decisionId, traceparent } = change;
   const { generation: before, ...to } = change.fromAllocation;
   const from = { ...change.toAllocation, generation: change.generation };
-  const back = { poolId, instanceId, decisionId, kind: "rollback", reason: "ROLLBACK", from, to } as const;
+  const of = { poolId, instanceId, decisionId, traceparent };
+  const back = { ...of, kind: "rollback", reason: "ROLLBACK", from, to } as const;
   const opened = (await openReconfigurations(manager, [back], offerTimeoutMs)).get(instanceId);
   if (!opened) return NOTHING;
   const now = new Date();

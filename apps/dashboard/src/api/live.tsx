@@ -2,6 +2,7 @@
 import { createContext, type ReactNode, useContext, useEffect, useMemo, useRef, useState } from "react";
 import { authorization, storeKey } from "./client.js";
 import { EventParser, retryAfterMs, type ServerEvent } from "./event-stream.js";
+import { pause, watchDatabase } from "./readiness.js";
 
 export type Connection = "connecting" | "live" | "lost";
 type Hear = (event: string, data: unknown) => void;
@@ -11,13 +12,20 @@ const SILENT_MS = 45_000;
 
 interface Live {
   readonly connection: Connection;
+  /** What is shown may be old, and nothing can be changed. */
+  readonly isDatabaseAway: boolean;
   readonly subscribe: (hear: Hear) => () => void;
 }
 
-const LiveContext = createContext<Live>({ connection: "connecting", subscribe: () => () => undefined });
+const LiveContext = createContext<Live>({
+  connection: "connecting",
+  isDatabaseAway: false,
+  subscribe: () => () => undefined,
+});
 
 export function LiveProvider({ instance, children }: { instance: string | null; children: ReactNode }) {
   const [connection, setConnection] = useState<Connection>("connecting");
+  const [isDatabaseAway, setDatabaseAway] = useState(false);
   const listeners = useRef(new Set<Hear>());
   useEffect(() => {
     const stop = new AbortController();
@@ -25,21 +33,35 @@ export function LiveProvider({ instance, children }: { instance: string | null; 
     void follow(instance, tell, setConnection, stop.signal);
     return () => stop.abort();
   }, [instance]);
+  useEffect(() => {
+    const stop = new AbortController();
+    void watchDatabase((away) => {
+      setDatabaseAway(away);
+      // Whatever a page failed to read meanwhile it reads now.
+      if (!away) listeners.current.forEach((hear) => hear("reset", null));
+    }, stop.signal);
+    return () => stop.abort();
+  }, []);
   const live = useMemo<Live>(
     () => ({
       connection,
+      isDatabaseAway,
       subscribe: (hear) => {
         listeners.current.add(hear);
         return () => void listeners.current.delete(hear);
       },
     }),
-    [connection],
+    [connection, isDatabaseAway],
   );
   return <LiveContext value={live}>{children}</LiveContext>;
 }
 
 export function useConnection(): Connection {
   return useContext(LiveContext).connection;
+}
+
+export function useDatabaseAway(): boolean {
+  return useContext(LiveContext).isDatabaseAway;
 }
 
 /** Calls `hear` for each event while mounted; `hear` may change freely. */
@@ -108,16 +130,6 @@ async function readOnce(
   } finally {
     clearTimeout(timer);
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }
 
 /** Ends the session of this tab. */

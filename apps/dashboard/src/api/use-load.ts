@@ -47,3 +47,11 @@ export function useLoad<T>(path: string | null): Loaded<T> {
   const isCurrent = state.path === path;
   return { data: isCurrent ? state.data : null, etag: isCurrent ? state.etag : null, error, reload };
 }
+
+/** Calls `reload` so often while the page is open, for what no event tells of. */
+export function useEvery(everyMs: number, reload: () => void): void {
+  useEffect(() => {
+    const timer = setInterval(reload, everyMs);
+    return () => clearInterval(timer);
+  }, [everyMs, reload]);
+}

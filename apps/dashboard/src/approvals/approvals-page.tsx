@@ -76,8 +76,11 @@ function ProposalCard({ proposal, onDone }: { proposal: Proposal; onDone: () => 
         )}
         <dt>Approved</dt>
         <dd>
-          {approvals.length} of {proposal.required}
-          {approvals.map(({ actor, comment }) => ` · ${actor}${comment ? `: “${comment}”` : ""}`)}
+          {approvals.filter(({ counts }) => counts).length} of {proposal.required}
+          {approvals.map(
+            ({ actor, comment, counts }) =>
+              ` · ${actor}${counts ? "" : " (key revoked, not counted)"}${comment ? `: “${comment}”` : ""}`,
+          )}
         </dd>
         <dt>Lapses</dt>
         <dd>{ageText(proposal.expiresAt, now)}</dd>
@@ -137,7 +140,7 @@ function Vote({ proposal, verdict, onDone }: VoteProps) {
 }
 
 function approvalWords({ required, votes }: Proposal): string {
-  const missing = required - votes.filter(({ verdict }) => verdict === "approve").length;
+  const missing = required - votes.filter(({ verdict, counts }) => verdict === "approve" && counts).length;
   return missing > 1
     ? `${missing} different keys must approve; yours is the first.`
     : "The change is made at once. If the instance has moved meanwhile, it is refused.";

@@ -5,14 +5,19 @@ import type { Page } from "../api/types.js";
 import { type Loaded, useLoad } from "../api/use-load.js";
 import { ActionDialog } from "../ui/action-dialog.js";
 import { ReasonField } from "../ui/fields.js";
-import { ageText, wordsOf } from "../ui/format.js";
-import { useNow } from "../ui/parts.js";
-import { Link } from "../ui/router.js";
+import { splitText, wordsOf } from "../ui/format.js";
+import { Age, useNow } from "../ui/parts.js";
+import { instancePath, Link } from "../ui/router.js";
+import { endWords, unreachedOf } from "./held-view.js";
 import { HOLDS_CHANGED, type Scope, scopeWords } from "./pause-dialog.js";
 
 /** What is in force now, of the fleet or of what touches a pool or an instance. */
 export function useHolds(scope: Scope = {}): Loaded<Page<Hold>> {
-  const query = new URLSearchParams({ active: "true", limit: "200", ...scope });
+  return useHoldList({ active: "true", limit: "200", ...scope });
+}
+
+function useHoldList(filter: Readonly<Record<string, string>>): Loaded<Page<Hold>> {
+  const query = new URLSearchParams(filter);
   const loaded = useLoad<Page<Hold>>(`/v1/holds?${query.toString()}`);
   const { reload } = loaded;
   useEvents((event) => {
@@ -27,10 +32,19 @@ export function useHolds(scope: Scope = {}): Loaded<Page<Hold>> {
 
 const SHOWN = 3;
 
-/** What holds still, who said so and why, with a way to end it. Nothing when nothing is held. */
+/** What holds still, who said so and why, with a way to end it, and what was not reached. Nothing when there is neither. */
 export function HeldLine({ scope = {} }: { scope?: Scope }) {
   const { data } = useHolds(scope);
-  const holds = (data?.items ?? []).filter(({ holding }) => holding);
+  const active = data?.items ?? [];
+  return (
+    <>
+      <Unreached scope={scope} active={active} />
+      <Held holds={active.filter(({ holding }) => holding)} />
+    </>
+  );
+}
+
+function Held({ holds }: { holds: readonly Hold[] }) {
   if (holds.length === 0) return null;
   return (
     <ul className="held" aria-label="What is held">
@@ -44,6 +58,31 @@ export function HeldLine({ scope = {} }: { scope?: Scope }) {
           <Link to="/approvals">and {holds.length - SHOWN} more</Link>
         </li>
       )}
+    </ul>
+  );
+}
+
+/** Overrides that were taken back because their allocation was never reached: who set them by hand must not believe they stand. */
+function Unreached({ scope, active }: { scope: Scope; active: readonly Hold[] }) {
+  const { data } = useHoldList({ active: "false", kind: "override", limit: "50", ...scope });
+  const now = useNow();
+  const holds = unreachedOf(data?.items ?? [], active, now);
+  if (holds.length === 0) return null;
+  return (
+    <ul className="held" aria-label="What was not reached">
+      {holds.slice(0, SHOWN).map((hold) => (
+        <li key={hold.id}>
+          <b>
+            <Link to={instancePath(hold.instance ?? "")}>{hold.instance}</Link> was not set to{" "}
+            {hold.allocation && splitText(hold.allocation)}
+          </b>{" "}
+          as {hold.actor} asked (“{hold.reason}”): {hold.endReason}{" "}
+          <span className="quiet">
+            · <Age at={hold.endedAt ?? now} />
+          </span>
+        </li>
+      ))}
+      {holds.length > SHOWN && <li>and {holds.length - SHOWN} more</li>}
     </ul>
   );
 }
@@ -62,11 +101,7 @@ export function HoldWords({ hold }: { hold: Hold }) {
       <b>
         {scopeWords(hold)} {VERBS[hold.kind]}
       </b>{" "}
-      by {hold.actor}: “{hold.reason}”
-      <span className="quiet">
-        {" "}
-        · {hold.until === null ? "until it is ended" : `ends ${ageText(hold.until, now)}`}
-      </span>
+      by {hold.actor}: “{hold.reason}”<span className="quiet"> · {endWords(hold, now)}</span>
     </span>
   );
 }

@@ -2,15 +2,19 @@ import type { Candidate, Decision } from "@fulcrum/core/decision.js";
 import type { Allocation, SloTarget } from "@fulcrum/core/nouns.js";
 import { useState } from "react";
 import { type Cell, HeatMap } from "../charts/heat-map.js";
-import { msText, splitText, wordsOf } from "../ui/format.js";
+import { msText, shareText, splitText, wordsOf } from "../ui/format.js";
 
-type Shade = "worst" | "ttft" | "tpot";
+type Shade = "worst" | "ttft" | "tpot" | "share";
 
 const SHADES: readonly (readonly [Shade, string])[] = [
   ["worst", "the worse of both"],
   ["ttft", "TTFT"],
   ["tpot", "TPOT"],
+  ["share", "attainment"],
 ];
+
+/** A promise of all requests would make every miss infinitely bad. */
+const LEAST_ALLOWED = 0.001;
 
 interface CandidatesProps {
   readonly decided: Partial<Decision>;
@@ -23,6 +27,7 @@ export function Candidates({ decided, slo, current }: CandidatesProps) {
   const [shade, setShade] = useState<Shade>("worst");
   const candidates = decided.candidates ?? [];
   if (candidates.length === 0 || slo === null) return null;
+  const tellsShare = candidates.some((one) => one.share !== undefined);
   const cells = candidates.map((one) => cellOf(one, slo, shade));
   return (
     <section className="card" aria-label="What was weighed">
@@ -31,7 +36,7 @@ export function Candidates({ decided, slo, current }: CandidatesProps) {
         <div>
           <div className="buttons">
             <span className="quiet">Coloured by</span>
-            {SHADES.map(([key, label]) => (
+            {SHADES.filter(([key]) => key !== "share" || tellsShare).map(([key, label]) => (
               <button
                 key={key}
                 type="button"
@@ -55,13 +60,25 @@ function cellOf(one: Candidate, slo: SloTarget, shade: Shade): Cell {
   const ttft = one.ttftMs === null ? null : one.ttftMs / slo.ttft.boundMs;
   const tpot = one.tpotMs === null ? null : one.tpotMs / slo.tpot.boundMs;
   const both = ttft === null || tpot === null ? null : Math.max(ttft, tpot);
+  // Misses over those that are allowed: at the bound it is 1, as a latency at its bound is.
+  const share =
+    one.share === undefined ? null : (1 - one.share) / Math.max(1 - slo.attainmentShare, LEAST_ALLOWED);
+  const ratios: Readonly<Record<Shade, number | null>> = { worst: both, ttft, tpot, share };
   return {
     xPct: one.allocation.split.prefillSmPct,
     yPct: one.allocation.split.decodeSmPct,
-    ratio: shade === "ttft" ? ttft : shade === "tpot" ? tpot : both,
+    ratio: ratios[shade],
     verdict: one.verdict,
-    words: `${splitText(one.allocation)}: TTFT ${msText(one.ttftMs)} of ${msText(slo.ttft.boundMs)}, TPOT ${msText(one.tpotMs)} of ${msText(slo.tpot.boundMs)}; ${VERDICTS[one.verdict]}`,
+    words: `${splitText(one.allocation)}: TTFT ${msText(one.ttftMs)} of ${msText(slo.ttft.boundMs)}, TPOT ${msText(one.tpotMs)} of ${msText(slo.tpot.boundMs)}${sharesText(one, slo)}; ${VERDICTS[one.verdict]}`,
   };
+}
+
+/** `, attainment 93 % of 90 %, batch 41 %`. */
+function sharesText({ share, classes }: Candidate, slo: SloTarget): string {
+  const own =
+    share === undefined ? "" : `, attainment ${shareText(share)} of ${shareText(slo.attainmentShare)}`;
+  const others = (classes ?? []).filter(({ name }) => name !== null);
+  return own + others.map((one) => `, ${one.name} ${shareText(one.share)}`).join("");
 }
 
 const VERDICTS: Readonly<Record<Candidate["verdict"], string>> = {
@@ -74,6 +91,8 @@ const VERDICTS: Readonly<Record<Candidate["verdict"], string>> = {
 };
 
 function CandidateTable({ candidates, slo }: { candidates: readonly Candidate[]; slo: SloTarget }) {
+  const tellsShare = candidates.some(({ share }) => share !== undefined);
+  const classes = slo.classes ?? [];
   return (
     <div className="wide candidate-table">
       <table>
@@ -89,6 +108,16 @@ function CandidateTable({ candidates, slo }: { candidates: readonly Candidate[];
             <th scope="col" className="number">
               TPOT
             </th>
+            {tellsShare && (
+              <th scope="col" className="number">
+                Attainment
+              </th>
+            )}
+            {classes.map(({ name }) => (
+              <th key={name} scope="col" className="number">
+                {name}
+              </th>
+            ))}
             <th scope="col">Verdict</th>
           </tr>
         </thead>
@@ -102,6 +131,19 @@ function CandidateTable({ candidates, slo }: { candidates: readonly Candidate[];
               <td className="number">
                 <Over ms={one.tpotMs} boundMs={slo.tpot.boundMs} />
               </td>
+              {tellsShare && (
+                <td className="number">
+                  <Under share={one.share} target={slo.attainmentShare} />
+                </td>
+              )}
+              {classes.map(({ name, attainmentShare }) => (
+                <td key={name} className="number">
+                  <Under
+                    share={one.classes?.find((promise) => promise.name === name)?.share}
+                    target={attainmentShare}
+                  />
+                </td>
+              ))}
               <td>{VERDICTS[one.verdict] ?? wordsOf(one.verdict)}</td>
             </tr>
           ))}
@@ -117,6 +159,16 @@ function Over({ ms, boundMs }: { ms: number | null; boundMs: number }) {
     <span className={misses ? "ink-bad" : ""}>
       {misses ? "▲ " : ""}
       {msText(ms)}
+    </span>
+  );
+}
+
+function Under({ share, target }: { share: number | undefined; target: number }) {
+  const misses = share !== undefined && share < target;
+  return (
+    <span className={misses ? "ink-bad" : ""}>
+      {misses ? "▲ " : ""}
+      {shareText(share)}
     </span>
   );
 }

@@ -1,30 +1,22 @@
 import type { DecisionResource } from "@fulcrum/contracts/resources.js";
 import type { Decision, Snapshot } from "@fulcrum/core/decision.js";
-import type { SloTarget } from "@fulcrum/core/nouns.js";
 import { useEvents } from "../api/live.js";
 import { useLoad } from "../api/use-load.js";
-import {
-  allocationText,
-  msText,
-  percentileText,
-  rateText,
-  shareText,
-  timeText,
-  wordsOf,
-} from "../ui/format.js";
+import { allocationText, timeText, wordsOf } from "../ui/format.js";
 import { Age, Curl, Loading, PageHead } from "../ui/parts.js";
 import { instancePath, Link, poolPath } from "../ui/router.js";
 import { Candidates } from "./candidates.js";
 import { deedWords } from "./decision-table.js";
 import { Outcome } from "./outcome.js";
 import { Rollout } from "./rollout.js";
+import { Seen } from "./seen.js";
 import "./decision.css";
 
 export function DecisionPage({ id }: { id: string }) {
   const path = `/v1/decisions/${encodeURIComponent(id)}`;
   const { data: row, error, reload } = useLoad<DecisionResource>(path);
   useEvents((event) => {
-    if (event === "rollout" || event === "reset") reload();
+    if (event === "rollout" || event === "proposal" || event === "reset") reload();
   });
   if (!row) return <Loading error={error} />;
   // Any part may be missing in a row that another version wrote.
@@ -54,72 +46,6 @@ export function DecisionPage({ id }: { id: string }) {
       <Outcome trial={row.trial ?? null} />
       <Curl request={{ method: "GET", path }} />
     </>
-  );
-}
-
-interface SeenProps {
-  readonly slo: SloTarget | null;
-  readonly observed: Decision["observed"] | null;
-  readonly predicted: DecisionResource["predicted"];
-  readonly kind: DecisionResource["kind"];
-}
-
-/** What was measured against what was promised, and what the model expected of the choice. */
-function Seen({ slo, observed, predicted, kind }: SeenProps) {
-  const row = (name: string, phase: "ttft" | "tpot") => {
-    const key = phase === "ttft" ? "ttftMs" : "tpotMs";
-    const ms = observed?.[key] ?? null;
-    const bound = slo?.[phase].boundMs ?? null;
-    const misses = ms !== null && bound !== null && ms > bound;
-    return (
-      <tr>
-        <th scope="row">
-          {name} {slo ? percentileText(slo[phase].percentile) : ""}
-        </th>
-        <td className={misses ? "ink-bad number" : "number"}>
-          {misses ? "▲ " : ""}
-          {msText(ms)}
-        </td>
-        <td className="number">{msText(bound)}</td>
-        <td className="number">
-          {shareText(phase === "ttft" ? observed?.ttftOkShare : observed?.tpotOkShare)}
-        </td>
-        <td className="number">{msText(predicted?.[key])}</td>
-      </tr>
-    );
-  };
-  return (
-    <section className="card" aria-label="What was seen">
-      <h2>What was seen</h2>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col" />
-            <th scope="col" className="number">
-              measured
-            </th>
-            <th scope="col" className="number">
-              bound
-            </th>
-            <th scope="col" className="number">
-              within it
-            </th>
-            <th scope="col" className="number">
-              predicted {kind === "move" ? "after" : "staying"}
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {row("TTFT", "ttft")}
-          {row("TPOT", "tpot")}
-        </tbody>
-      </table>
-      <p className="quiet">
-        {rateText(observed?.arrivalPerS)} requests; prefill needs at least {shareText(observed?.lambdaShare)}{" "}
-        of the GPU to keep up.
-        {observed?.exact === false && " A bound lies inside a histogram bucket: shares are interpolated."}
-      </p>
-    </section>
   );
 }
 

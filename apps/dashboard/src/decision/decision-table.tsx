@@ -83,5 +83,7 @@ export function deedWords({
   if (kind === "hold") return "held";
   if (outcome === "applied") return "moved";
   if (outcome === "lost_race") return "overtaken";
+  if (outcome === "held") return "stopped by hand";
+  if (outcome === "outdated") return "stopped: the pool was changed";
   return mode === "recommend" ? "proposed" : "would move";
 }

@@ -1,6 +1,8 @@
 import type { TrialResource } from "@fulcrum/contracts/outcomes.js";
-import { msText, rateText, shareText, wordsOf } from "../ui/format.js";
+import { allocationText, msText, pointsText, rateText, shareText, wordsOf } from "../ui/format.js";
 import { Tag, type Tone } from "../ui/parts.js";
+
+type HindsightResource = NonNullable<TrialResource["hindsight"]>;
 
 const TONES: Readonly<Record<NonNullable<TrialResource["verdict"]>, Tone>> = {
   as_predicted: "good",
@@ -25,7 +27,39 @@ export function Outcome({ trial }: { trial: TrialResource | null }) {
       </p>
       {trial.takenBack && <p className="problem">The allocation before was restored because of this.</p>}
       {trial.observed && <Figures trial={trial} />}
+      {trial.hindsight && <InHindsight hindsight={trial.hindsight} />}
     </section>
+  );
+}
+
+const HINDSIGHT_TONES: Readonly<Record<HindsightResource["verdict"], Tone>> = {
+  would_have_helped: "good",
+  would_not: "quiet",
+  cannot_tell: "quiet",
+};
+
+/** Of a move that was only recorded. */
+function InHindsight({ hindsight }: { hindsight: HindsightResource }) {
+  return (
+    <>
+      <h3>Would it have helped?</h3>
+      <p>
+        <Tag tone={HINDSIGHT_TONES[hindsight.verdict]}>{wordsOf(hindsight.verdict)}</Tag> {hindsight.message}
+      </p>
+      <dl className="facts">
+        <dt>Recorded</dt>
+        <dd>{allocationText(hindsight.move)}</dd>
+        <dt>By the model</dt>
+        <dd>
+          {shareText(hindsight.staying?.attainmentShare)} staying,{" "}
+          {shareText(hindsight.moving?.attainmentShare)} moving: {pointsText(hindsight.gainShare)}
+        </dd>
+        <dt>Its error</dt>
+        <dd>
+          {shareText(hindsight.errorShare)} <span className="quiet">on what did happen</span>
+        </dd>
+      </dl>
+    </>
   );
 }
 

@@ -1,4 +1,5 @@
 import type { DecisionResource, ReconfigurationResource } from "@fulcrum/contracts/resources.js";
+import { approvedWords, unmadeWords } from "@fulcrum/contracts/unmade-words.js";
 import { useEvents } from "../api/live.js";
 import { useLoad } from "../api/use-load.js";
 import { allocationText, clockText, msText, wordsOf } from "../ui/format.js";
@@ -19,10 +20,7 @@ export function Rollout({ row }: { row: DecisionResource }) {
   });
   if (path === null) {
     if (row.kind === "hold") return null;
-    const why =
-      row.outcome === "lost_race"
-        ? "Another controller was first: nothing was changed by this decision."
-        : `Nothing was changed: mode ${row.mode} only ${row.mode === "recommend" ? "proposes" : "records"}.`;
+    const why = `Nothing was changed by this decision. ${unmadeWords(row) ?? "Its rollout is not stored any more."}`;
     return (
       <section className="card" aria-label="Rollout">
         <h2>Rollout</h2>
@@ -30,11 +28,13 @@ export function Rollout({ row }: { row: DecisionResource }) {
       </section>
     );
   }
+  const approved = approvedWords(row);
   return (
     <section className="card" aria-label="Rollout">
       <h2>Rollout</h2>
       <Problem error={error} />
       {data && <Steps rollout={data} />}
+      {approved && <p>{approved}</p>}
     </section>
   );
 }

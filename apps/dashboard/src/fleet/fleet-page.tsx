@@ -1,12 +1,14 @@
 import { useEffect, useMemo, useRef, useState } from "react";
+import type { Alert } from "@fulcrum/contracts/budgets.js";
 import type { Pool } from "@fulcrum/contracts/pools.js";
 import { useConnection } from "../api/live.js";
-import { useLoad } from "../api/use-load.js";
+import type { Page } from "../api/types.js";
+import { useEvery, useLoad } from "../api/use-load.js";
 import { PauseButton } from "../approvals/pause-dialog.js";
 import { HeldLine } from "../approvals/held-line.js";
 import { SelectField, TextField } from "../ui/fields.js";
 import { Empty, Loading, PageHead, Problem } from "../ui/parts.js";
-import { setQuery, useAddress } from "../ui/router.js";
+import { Link, setQuery, useAddress } from "../ui/router.js";
 import { FleetTable } from "./fleet-table.js";
 import { arrange, type FleetFilter, type Judged, type SortKey, summaryOf } from "./fleet-view.js";
 import { useFleet } from "./use-fleet.js";
@@ -108,12 +110,31 @@ function Summary({ items }: { items: readonly Judged[] }) {
         </button>
         {silent > 0 && <>, {silent} without a signal</>}
         {held > 0 && <>, {held} held</>}
+        <Firing />
         {connection === "lost" && (
           <b className="ink-bad"> · numbers stand still until the connection is back</b>
         )}
       </p>
       <PauseButton scope={{}} label="Pause all" />
     </PageHead>
+  );
+}
+
+const ALERTS_MS = 15_000;
+
+/** Pools that spend their error budget too fast: said here, told on the page of alerts. */
+function Firing() {
+  const { data, reload } = useLoad<Page<Alert>>("/v1/alerts?state=firing&limit=100");
+  useEvery(ALERTS_MS, reload);
+  const count = data?.items.length ?? 0;
+  if (count === 0) return null;
+  return (
+    <>
+      ,{" "}
+      <Link to="/alerts?state=firing">
+        {count} {count === 1 ? "alert fires" : "alerts fire"}
+      </Link>
+    </>
   );
 }
 

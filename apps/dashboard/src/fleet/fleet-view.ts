@@ -60,6 +60,7 @@ function missWords(base: { missesTtft: boolean; missesTpot: boolean }, isShort: 
 export const MOVES: Readonly<Record<FleetItem["instance"]["mode"], string>> = {
   observe: "Would move",
   recommend: "Proposed",
+  canary: "Decided to move",
   enforce: "Moved",
 };
 

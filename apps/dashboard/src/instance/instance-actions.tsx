@@ -1,12 +1,12 @@
-import type { Instance, ReconfigurationSummary } from "@fulcrum/contracts/resources.js";
+import type { EarlierGenerations } from "@fulcrum/contracts/holds.js";
+import type { Instance } from "@fulcrum/contracts/resources.js";
 import { useState } from "react";
 import type { ApiRequest } from "../api/client.js";
-import type { Page } from "../api/types.js";
 import { useLoad } from "../api/use-load.js";
 import { HOLDS_CHANGED, PauseButton } from "../approvals/pause-dialog.js";
 import { ActionDialog } from "../ui/action-dialog.js";
 import { ReasonField, SelectField, TextField, TtlField } from "../ui/fields.js";
-import { ageText, parseSpanMs, splitText, wordsOf } from "../ui/format.js";
+import { ageText, parseSpanMs, splitText } from "../ui/format.js";
 
 type Deed = "pin" | "override" | "rollback" | "clear";
 
@@ -117,25 +117,25 @@ function OverrideDialog({ instance, ...rest }: DeedProps) {
   );
 }
 
+const ORIGINS = { found: "as it was found", verified: "verified" } as const;
+
 function RollbackDialog({ instance, ...rest }: DeedProps) {
-  const path = `/v1/reconfigurations?instance=${encodeURIComponent(instance.name)}&state=verified&limit=50`;
-  const { data } = useLoad<Page<ReconfigurationSummary>>(path);
+  const { data } = useLoad<EarlierGenerations>(pathOf(instance, "generations"));
   const [picked, setPicked] = useState("");
   const [ttl, setTtl] = useState("30m");
   const [reason, setReason] = useState("");
-  const earlier = (data?.items ?? []).filter(({ generation }) => generation < instance.desired.generation);
-  const options = earlier.map(
-    (one) =>
+  const options = (data?.items ?? []).map(
+    ({ generation, allocation, origin, at }) =>
       [
-        String(one.generation),
-        `${one.generation}: ${splitText(one.to)} (${wordsOf(one.kind)}, ${ageText(one.createdAt, Date.now())})`,
+        String(generation),
+        `${generation}: ${splitText(allocation)} (${ORIGINS[origin]}${at === null ? "" : `, ${ageText(at, Date.now())}`})`,
       ] as const,
   );
   const chosen = picked === "" ? (options[0]?.[0] ?? "") : picked;
   const ttlMs = parseSpanMs(ttl);
   const request: ApiRequest | string =
     chosen === ""
-      ? "There is no earlier generation that was verified."
+      ? "There is no earlier generation to go back to."
       : ttlMs === undefined || ttlMs === null
         ? SPAN_HINT
         : {
@@ -156,7 +156,7 @@ function RollbackDialog({ instance, ...rest }: DeedProps) {
         label="Back to generation"
         value={chosen}
         onChange={setPicked}
-        options={options.length > 0 ? options : [["", "none that was verified"]]}
+        options={options.length > 0 ? options : [["", data ? "none to go back to" : "loading …"]]}
       />
       <TextField label="For how long" value={ttl} onChange={setTtl} hint="30m, 2h, at most 30d" />
       <ReasonField value={reason} onChange={setReason} />

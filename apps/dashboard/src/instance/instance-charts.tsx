@@ -3,7 +3,15 @@ import { useMemo } from "react";
 import { type Line, TimeChart } from "../charts/time-chart.js";
 import { msText, pctText, percentileText, rateText, shareText } from "../ui/format.js";
 import { MarkStrip } from "./mark-strip.js";
-import { askedAt, type Columns, columnsOf, lastOf, predictedAt, shareAbove } from "./series-view.js";
+import {
+  askedAt,
+  boundsAt,
+  type Columns,
+  columnsOf,
+  lastOf,
+  predictedAt,
+  shareAbove,
+} from "./series-view.js";
 import type { Range } from "./use-series.js";
 
 /** A prediction is drawn beside what came for this long, as a trial lasts at most. */
@@ -58,7 +66,7 @@ export function InstanceCharts({ series, range, onZoom }: ChartsProps) {
 }
 
 function latencyChart(
-  { slo, predicted }: Series,
+  { slo, slos, predicted }: Series,
   columns: Columns,
   phase: "ttft" | "tpot",
 ): { lines: Line[]; summary: string } {
@@ -72,19 +80,21 @@ function latencyChart(
     phase === "ttft" ? "ttftMs" : "tpotMs",
     PREDICTION_MS,
   );
-  const above = shareAbove(values, boundMs);
+  const bounds = boundsAt(slos, columns.atMs, phase);
+  const above = shareAbove(values, bounds);
+  const whose = new Set(bounds).size > 1 ? ", by the bounds of each time" : "";
   const over =
     above === null
       ? "nothing measured"
       : above === 0
         ? "never over it"
-        : `over it ${shareText(above)} of the time`;
+        : `over it ${shareText(above)} of the time${whose}`;
   return {
     summary: `${name} now ${msText(lastOf(values))}, bound ${msText(boundMs)}, ${over}`,
     lines: [
       { label: name, values, ink: phase === "ttft" ? "--prefill" : "--decode", width: 2 },
       { label: "median", values: median, ink: "--quiet", width: 1 },
-      { label: "SLO", values: columns.atMs.map(() => boundMs), ink: "--bad", width: 1, dash: [5, 4] },
+      { label: "SLO", values: bounds, ink: "--bad", width: 1, dash: [5, 4], stepped: true },
       { label: "predicted", values: forecast, ink: "--predicted", width: 1.5, dash: [2, 3], stepped: true },
     ],
   };

@@ -4,7 +4,7 @@ import { useLoad } from "../api/use-load.js";
 import { HeldLine } from "../approvals/held-line.js";
 import { SplitBar } from "../charts/split-bar.js";
 import { DecisionTable } from "../decision/decision-table.js";
-import { allocationText, wordsOf } from "../ui/format.js";
+import { allocationText, spanText, wordsOf } from "../ui/format.js";
 import { Age, Loading, PageHead, Problem, Tag } from "../ui/parts.js";
 import { Link, poolPath } from "../ui/router.js";
 import { MOVES } from "../fleet/fleet-view.js";
@@ -71,6 +71,10 @@ function Now({ instance }: { instance: Instance }) {
           <dd>{instance.observed ? allocationText(instance.observed) : "not read back"}</dd>
           <dt>Last windows</dt>
           <dd>{instance.lastWindowAt ? <Age at={instance.lastWindowAt} /> : "none yet"}</dd>
+          <dt>Reversals</dt>
+          <dd>
+            <Flaps flaps={instance.flaps} />
+          </dd>
           <dt>Agents</dt>
           <dd>{instance.agents.join(", ")}</dd>
         </dl>
@@ -91,6 +95,12 @@ function Now({ instance }: { instance: Instance }) {
       ))}
     </section>
   );
+}
+
+/** How often it may still turn round before it is held still. */
+function Flaps({ flaps: { used, budget, windowMs } }: Pick<Instance, "flaps">) {
+  const words = `${used} of ${budget} allowed within ${spanText(windowMs)}`;
+  return used >= budget ? <Tag tone="warn">{words}: none is left</Tag> : words;
 }
 
 function Charts({ name }: { name: string }) {

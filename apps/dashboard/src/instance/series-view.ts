@@ -1,5 +1,6 @@
 /** Series as columns for the charts, and what a chart says in a sentence. Pure. */
 import type { Series, SeriesPoint } from "@fulcrum/contracts/live.js";
+import { clockText } from "../ui/format.js";
 
 export interface Columns {
   readonly atMs: readonly number[];
@@ -67,12 +68,37 @@ export function predictedAt(
   });
 }
 
-/** Share of the measured points that lie above the bound; null where nothing was measured. */
-export function shareAbove(values: readonly (number | null)[], bound: number): number | null {
-  const seen = values.filter((value) => value !== null);
-  return seen.length === 0 ? null : seen.filter((value) => value > bound).length / seen.length;
+/** The bound in force at each of the times; before the first change that is known, that one. */
+export function boundsAt(slos: Series["slos"], atMs: readonly number[], phase: "ttft" | "tpot"): number[] {
+  return atMs.map((at) => (slos.findLast(({ fromMs }) => fromMs <= at) ?? slos[0]!).slo[phase].boundMs);
+}
+
+/** Share of the measured points that lie above the bound of their time; null where nothing was measured. */
+export function shareAbove(values: readonly (number | null)[], bounds: readonly number[]): number | null {
+  const seen = values.flatMap((value, index) => (value === null ? [] : [value > bounds[index]!]));
+  return seen.length === 0 ? null : seen.filter(Boolean).length / seen.length;
 }
 
 export function lastOf(values: readonly (number | null)[]): number | null {
   return values.findLast((value) => value !== null) ?? null;
+}
+
+type Mark = Series["marks"][number];
+
+/** The part of a time that lies in the range, as shares 0..1 of it; null: none of it does. An end that nobody has said lies beyond. */
+export function placeOf(
+  { atMs, endMs }: Pick<Mark, "atMs" | "endMs">,
+  fromMs: number,
+  toMs: number,
+): { readonly from: number; readonly to: number } | null {
+  const share = (ms: number) => Math.min(1, Math.max(0, (ms - fromMs) / (toMs - fromMs)));
+  const untilMs = endMs ?? Infinity;
+  return atMs > toMs || untilMs < fromMs ? null : { from: share(atMs), to: share(untilMs) };
+}
+
+/** `10:02:05 to 10:12:00 hold: …`; a hold that goes on says so. */
+export function markWords({ atMs, endMs, kind, label }: Mark, toMs: number): string {
+  if (kind !== "hold") return `${clockText(atMs)} ${kind}: ${label}`;
+  const isOver = endMs !== null && endMs <= toMs;
+  return `${isOver ? `${clockText(atMs)} to ${clockText(endMs)}` : `since ${clockText(atMs)}`} hold: ${label}`;
 }

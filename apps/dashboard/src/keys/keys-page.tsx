@@ -1,9 +1,10 @@
 import type { ApiKey, CreatedKey } from "@fulcrum/contracts/resources.js";
 import { useState } from "react";
 import { useLoad } from "../api/use-load.js";
-import { ActionDialog, Dialog } from "../ui/action-dialog.js";
+import { ActionDialog } from "../ui/action-dialog.js";
 import { SelectField, TextField } from "../ui/fields.js";
 import { Age, Loading, PageHead, Tag } from "../ui/parts.js";
+import { ShowOnce } from "../ui/show-once.js";
 
 const ROLES = [
   ["viewer", "viewer: reads"],
@@ -30,7 +31,7 @@ export function KeysPage() {
       </PageHead>
       {data ? <KeyTable items={data.items} onChange={reload} /> : <Loading error={error} />}
       {open && <CreateDialog onDone={done} onClose={() => setOpen(false)} />}
-      {made && <ShowOnce made={made} onClose={() => setMade(null)} />}
+      {made && <ShowOnce title={`Key for ${made.name}`} text={made.key} onClose={() => setMade(null)} />}
     </>
   );
 }
@@ -55,30 +56,6 @@ function CreateDialog({ onDone, onClose }: { onDone: (answer: unknown) => void; 
         <TextField label="Agent" value={agent} onChange={setAgent} hint="binds it to one agent; empty: any" />
       )}
     </ActionDialog>
-  );
-}
-
-function ShowOnce({ made, onClose }: { made: CreatedKey; onClose: () => void }) {
-  const [copied, setCopied] = useState(false);
-  const copy = () => {
-    navigator.clipboard.writeText(made.key).then(
-      () => setCopied(true),
-      () => undefined,
-    );
-  };
-  return (
-    <Dialog title={`Key for ${made.name}`} onClose={onClose}>
-      <p>Copy it now: it is not shown again.</p>
-      <pre>{made.key}</pre>
-      <div className="buttons">
-        <button type="button" onClick={copy}>
-          {copied ? "Copied" : "Copy"}
-        </button>
-        <button type="button" className="primary" onClick={onClose}>
-          I have it
-        </button>
-      </div>
-    </Dialog>
   );
 }
 

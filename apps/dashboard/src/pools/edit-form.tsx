@@ -4,13 +4,22 @@ import { msText } from "../ui/format.js";
 import { SelectField, TextField } from "../ui/fields.js";
 import { Curl, Problem } from "../ui/parts.js";
 import { PreviewTable } from "./preview-table.js";
-import { type Clash, clashesOf, type Draft, type FieldSpec, withField } from "./settings-fields.js";
+import {
+  type Clash,
+  clashesOf,
+  type Draft,
+  faultsOf,
+  type FieldGroup,
+  type FieldSpec,
+  withField,
+} from "./settings-fields.js";
 
 interface EditFormProps<T> {
   readonly title: string;
   readonly base: T;
   readonly etag: string;
-  readonly groups: readonly (readonly [heading: string | null, fields: readonly FieldSpec<T>[]])[];
+  /** May follow what is typed. */
+  readonly groups: (base: T, draft: Draft) => readonly FieldGroup<T>[];
   /** The call that saves the draft on what was read. */
   readonly save: (base: T, draft: Draft, etag: string) => ApiRequest;
   /** What of the draft a preview can tell; null: nothing of it changes a decision. */
@@ -19,6 +28,8 @@ interface EditFormProps<T> {
   /** Reads it again, with its ETag. */
   readonly readAgain: () => Promise<{ readonly value: T; readonly etag: string }>;
   readonly onSaved: () => void;
+  /** What one should know of these changes before they are saved. */
+  readonly notice?: (base: T, draft: Draft) => ReactNode;
 }
 
 interface Conflict<T> {
@@ -27,23 +38,30 @@ interface Conflict<T> {
   readonly clashes: readonly Clash[];
 }
 
-/** Edits one resource: nothing is sent before it is saved, and not over what somebody else has saved meanwhile. */
-export function EditForm<T>(props: EditFormProps<T>) {
-  const { title, groups, save, readAgain, onSaved } = props;
+/** The state of a form: what was read, what is typed on it, and what came of saving it. */
+function useEdit<T>(props: EditFormProps<T>) {
+  const { save, readAgain, onSaved } = props;
   const [base, setBase] = useState({ value: props.base, etag: props.etag });
   const [draft, setDraft] = useState<Draft>({});
   const [error, setError] = useState<ApiError | null>(null);
   const [conflict, setConflict] = useState<Conflict<T> | null>(null);
   const [told, setTold] = useState("");
-  const fields = groups.flatMap(([, some]) => some);
   const count = Object.keys(draft).length;
   const isTouched = count > 0;
   // While nothing is typed the form shows what was read last.
   const { value, etag } = isTouched ? base : { value: props.base, etag: props.etag };
+  const groups = props.groups(value, draft);
+  const fields = groups.flatMap((group) => group.fields);
+  const faults = faultsOf(fields, draft);
   const type = (key: string, text: string) => {
     if (!isTouched) setBase({ value, etag });
     setTold("");
-    setDraft(withField(fields, value, draft, key, text));
+    const next = withField(fields, value, draft, key, text);
+    // A field that the change takes from the form is no change any more.
+    const left = new Set(
+      props.groups(value, next).flatMap((group) => group.fields.map((field) => field.key)),
+    );
+    setDraft(Object.fromEntries(Object.entries(next).filter(([one]) => left.has(one))));
   };
   const reset = () => {
     setDraft({});
@@ -62,44 +80,79 @@ export function EditForm<T>(props: EditFormProps<T>) {
       if (!(failure instanceof ApiError)) throw failure;
       if (failure.status !== 412) return setError(failure);
       const now = await readAgain();
-      setConflict({ ...now, clashes: clashesOf(fields, value, now.value, draft) });
+      const compared = props.groups(now.value, draft).flatMap((group) => group.fields);
+      setConflict({ ...now, clashes: clashesOf(compared, value, now.value, draft) });
     }
     return undefined;
-  };
-  const onSubmit = (event: FormEvent) => {
-    event.preventDefault();
-    void submit({ value, etag });
   };
   const takeTheirs = () => {
     reset();
     onSaved();
   };
+  return {
+    value,
+    etag,
+    draft,
+    groups,
+    count,
+    isTouched,
+    faults,
+    error,
+    conflict,
+    told,
+    type,
+    reset,
+    submit,
+    takeTheirs,
+  };
+}
+
+/** Edits one resource: nothing is sent before it is saved, and not over what somebody else has saved meanwhile. */
+export function EditForm<T>(props: EditFormProps<T>) {
+  const { title, save } = props;
+  const edit = useEdit(props);
+  const { value, etag, draft, groups, count, isTouched, faults, conflict } = edit;
+  const isWhole = isTouched && faults.length === 0;
+  const onSubmit = (event: FormEvent) => {
+    event.preventDefault();
+    if (isWhole) void edit.submit({ value, etag });
+  };
   return (
     <form className="card" aria-label={title} onSubmit={onSubmit} noValidate>
       <h2>{title}</h2>
-      {groups.map(([heading, some]) => (
-        <Group key={heading ?? ""} heading={heading}>
-          {some.map((field) => (
-            <Field key={field.key} field={field} base={value} draft={draft} onType={type} />
+      {groups.map((group) => (
+        <Group key={group.heading ?? ""} heading={group.heading} isOpen={group.isOpen ?? false}>
+          {group.fields.map((field) => (
+            <Field key={field.key} field={field} base={value} draft={draft} onType={edit.type} />
           ))}
         </Group>
       ))}
-      <Problem error={error} />
+      {isTouched && props.notice?.(value, draft)}
+      {faults.length > 0 && (
+        <p className="problem" role="alert">
+          {faults.join(" ")}
+        </p>
+      )}
+      <Problem error={edit.error} />
       {conflict && (
-        <ConflictBox conflict={conflict} onMine={() => void submit(conflict)} onTheirs={takeTheirs} />
+        <ConflictBox
+          conflict={conflict}
+          onMine={() => void edit.submit(conflict)}
+          onTheirs={edit.takeTheirs}
+        />
       )}
       <div className="buttons">
-        <button type="submit" className="primary" disabled={!isTouched}>
+        <button type="submit" className="primary" disabled={!isWhole}>
           Save
         </button>
-        <button type="button" disabled={!isTouched} onClick={reset}>
+        <button type="button" disabled={!isTouched} onClick={edit.reset}>
           Undo
         </button>
         <span role="status" className="quiet">
-          {isTouched ? `${count} ${count === 1 ? "change" : "changes"}, not saved` : told}
+          {isTouched ? `${count} ${count === 1 ? "change" : "changes"}, not saved` : edit.told}
         </span>
       </div>
-      {isTouched && (
+      {isWhole && (
         <>
           <PreviewTable path={props.previewPath} change={props.preview(value, draft)} />
           <Curl request={save(value, draft, etag)} />
@@ -109,10 +162,16 @@ export function EditForm<T>(props: EditFormProps<T>) {
   );
 }
 
-function Group({ heading, children }: { heading: string | null; children: ReactNode }) {
+interface GroupProps {
+  readonly heading: string | null;
+  readonly isOpen: boolean;
+  readonly children: ReactNode;
+}
+
+function Group({ heading, isOpen, children }: GroupProps) {
   if (heading === null) return <div className="fields across">{children}</div>;
   return (
-    <details className="group">
+    <details className="group" open={isOpen}>
       <summary>{heading}</summary>
       <div className="fields across">{children}</div>
     </details>
@@ -140,7 +199,7 @@ function Field<T>({ field, base, draft, onType }: OneFieldProps<T>) {
   return (
     <TextField
       label={field.label}
-      type="number"
+      type={field.isText ? "text" : "number"}
       step="any"
       value={value}
       onChange={onChange}

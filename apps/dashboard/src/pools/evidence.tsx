@@ -1,8 +1,10 @@
 import type { Evidence } from "@fulcrum/contracts/outcomes.js";
 import { useLoad } from "../api/use-load.js";
-import { NONE } from "../ui/format.js";
+import { pointsText } from "../ui/format.js";
 
-const HOURS = 24;
+export const HOURS = 24;
+
+type Item = Evidence["items"][number];
 
 /** How this pool's decisions turned out: what one wants to know before the next mode. */
 export function EvidenceCard({ pool }: { pool: string }) {
@@ -46,20 +48,29 @@ export function EvidenceCard({ pool }: { pool: string }) {
                   <td className="number">{one.verdicts.worse}</td>
                   <td className="number">{one.verdicts.cannot_tell}</td>
                   <td className="number">{one.takenBack}</td>
-                  <td className="number">{gainText(one.predictedGainShare)}</td>
-                  <td className="number">{gainText(one.observedGainShare)}</td>
+                  <td className="number">{pointsText(one.predictedGainShare)}</td>
+                  <td className="number">{pointsText(one.observedGainShare)}</td>
                 </tr>
               ))}
             </tbody>
           </table>
         </div>
       )}
+      {data.items.map((one) => (
+        <HindsightLine key={`${one.mode} ${one.subject}`} item={one} />
+      ))}
     </section>
   );
 }
 
-/** `+4.2 points` of attainment. */
-function gainText(share: number | null): string {
-  if (share === null) return NONE;
-  return `${share < 0 ? "−" : "+"}${Math.abs(share * 100).toFixed(1)} points`;
+/** Of moves that were only recorded: what they would have come to, by the model and the load that came. */
+export function HindsightLine({ item: { mode, hindsight } }: { item: Item }) {
+  if (hindsight === null) return null;
+  return (
+    <p>
+      In hindsight, of the moves recorded in {mode}: {hindsight.would_have_helped} would have helped,{" "}
+      {hindsight.would_not} would not, of {hindsight.cannot_tell} it cannot be told
+      {hindsight.gainShare !== null && <>; {pointsText(hindsight.gainShare)} of attainment on average</>}.
+    </p>
+  );
 }

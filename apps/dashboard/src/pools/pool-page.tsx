@@ -1,26 +1,22 @@
 import type { Pool, SloVersion } from "@fulcrum/contracts/pools.js";
 import { type ApiRequest, send } from "../api/client.js";
+import { useEvents } from "../api/live.js";
 import { useLoad } from "../api/use-load.js";
 import { HeldLine } from "../approvals/held-line.js";
 import { PauseButton } from "../approvals/pause-dialog.js";
 import { DecisionTable } from "../decision/decision-table.js";
-import { msText, percentileText, shareText } from "../ui/format.js";
-import { Age, Loading, PageHead } from "../ui/parts.js";
+import { Loading, PageHead } from "../ui/parts.js";
 import { Link } from "../ui/router.js";
+import { BudgetCard } from "./budget-card.js";
+import { CanaryCard } from "./canary-card.js";
+import { CapacityCard } from "./capacity-card.js";
+import { DeletePoolButton } from "./delete-pool.js";
 import { EditForm } from "./edit-form.js";
 import { EvidenceCard } from "./evidence.js";
-import {
-  type Draft,
-  GUARD_FIELDS,
-  LIMIT_FIELDS,
-  MAIN_FIELDS,
-  patchOf,
-  SLO_FIELDS,
-  sloOf,
-} from "./settings-fields.js";
-
-/** What POST …/preview takes of a change of settings. */
-const PREVIEWED = ["policy", "mode", "guards", "limits"] as const;
+import { goesUp, ModeNotice } from "./mode-notice.js";
+import { type Draft, patchOf, previewOf, settingsGroups } from "./settings-fields.js";
+import { sloGroups, sloOf } from "./slo-fields.js";
+import { SloHistory } from "./slo-history.js";
 
 export function PoolPage({ name }: { name: string }) {
   const path = `/v1/pools/${encodeURIComponent(name)}`;
@@ -30,6 +26,10 @@ export function PoolPage({ name }: { name: string }) {
     pool.reload();
     slo.reload();
   };
+  // Of any pool: to read these two again costs less than to find out whether it was this one.
+  useEvents((event) => {
+    if (event === "pool" || event === "reset") reload();
+  });
   if (!pool.data || !slo.data) return <Loading error={pool.error ?? slo.error} />;
   return (
     <>
@@ -43,12 +43,18 @@ export function PoolPage({ name }: { name: string }) {
         </p>
         <div className="buttons">
           <PauseButton scope={{ pool: name }} label="Pause" />
+          <DeletePoolButton pool={pool.data} etag={pool.etag ?? "*"} />
         </div>
       </PageHead>
       <HeldLine scope={{ pool: name }} />
       <div className="columns">
         <SloForm path={path} slo={slo.data} etag={slo.etag ?? "*"} onSaved={reload} />
         <SloHistory path={path} key={slo.data.version} />
+      </div>
+      {pool.data.mode === "canary" && <CanaryCard path={path} />}
+      <div className="columns">
+        <BudgetCard path={path} />
+        <CapacityCard path={path} />
       </div>
       <EvidenceCard pool={name} />
       <SettingsForm path={path} pool={pool.data} etag={pool.etag ?? "*"} onSaved={reload} />
@@ -84,7 +90,7 @@ function SloForm({ path, slo, etag, onSaved }: SloFormProps) {
       title="SLO"
       base={slo.slo}
       etag={etag}
-      groups={[[null, SLO_FIELDS]]}
+      groups={sloGroups}
       save={save}
       preview={(base, draft) => ({ slo: sloOf(base, draft) })}
       previewPath={`${path}/preview`}
@@ -119,17 +125,12 @@ function SettingsForm({
       title="Settings"
       base={pool}
       etag={etag}
-      groups={[
-        [null, MAIN_FIELDS],
-        ["Guards: bounds on what leaves, whatever the policy wants", GUARD_FIELDS],
-        ["Limits: narrower than the driver's", LIMIT_FIELDS],
-      ]}
+      groups={settingsGroups}
+      notice={(base, { mode }) =>
+        mode !== undefined && goesUp(base.mode, mode) && <ModeNotice pool={base} mode={mode} />
+      }
       save={save}
-      preview={(base, draft) => {
-        const patch = patchOf(base, draft);
-        const told = PREVIEWED.filter((key) => key in patch).map((key) => [key, patch[key]] as const);
-        return told.length === 0 ? null : Object.fromEntries(told);
-      }}
+      preview={previewOf}
       previewPath={`${path}/preview`}
       readAgain={async () => {
         const answer = await send<Pool>({ method: "GET", path });
@@ -137,44 +138,5 @@ function SettingsForm({
       }}
       onSaved={onSaved}
     />
-  );
-}
-
-const SHOWN = 6;
-
-function SloHistory({ path }: { path: string }) {
-  const { data } = useLoad<{ items: readonly SloVersion[] }>(`${path}/slo/versions`);
-  return (
-    <section className="card" aria-label="SLO versions">
-      <h2>Versions</h2>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">No.</th>
-            <th scope="col">TTFT</th>
-            <th scope="col">TPOT</th>
-            <th scope="col">Attainment</th>
-            <th scope="col">Set</th>
-          </tr>
-        </thead>
-        <tbody>
-          {(data?.items ?? []).slice(0, SHOWN).map(({ version, slo, createdAt, createdBy }) => (
-            <tr key={version}>
-              <td>{version}</td>
-              <td>
-                {percentileText(slo.ttft.percentile)} {msText(slo.ttft.boundMs)}
-              </td>
-              <td>
-                {percentileText(slo.tpot.percentile)} {msText(slo.tpot.boundMs)}
-              </td>
-              <td>{shareText(slo.attainmentShare)}</td>
-              <td>
-                <Age at={createdAt} /> <span className="quiet">by {createdBy}</span>
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </section>
   );
 }

@@ -1,16 +1,22 @@
 import type { Pool } from "@fulcrum/contracts/pools.js";
+import { useEvents } from "../api/live.js";
 import { useLoad } from "../api/use-load.js";
 import { PauseButton } from "../approvals/pause-dialog.js";
 import { msText, percentileText, shareText } from "../ui/format.js";
 import { Empty, Loading, PageHead, Tag } from "../ui/parts.js";
 import { Link, poolPath } from "../ui/router.js";
+import { CreatePoolButton } from "./create-pool.js";
 
 export function PoolsPage() {
-  const { data, error } = useLoad<{ items: readonly Pool[] }>("/v1/pools");
+  const { data, error, reload } = useLoad<{ items: readonly Pool[] }>("/v1/pools");
+  useEvents((event) => {
+    if (event === "pool" || event === "reset") reload();
+  });
   return (
     <>
       <PageHead title="Pools">
         <p className="quiet">instances that share a model, an SLO and a policy</p>
+        <CreatePoolButton />
       </PageHead>
       {data ? <PoolTable items={data.items} /> : <Loading error={error} />}
     </>
@@ -21,7 +27,7 @@ function PoolTable({ items }: { items: readonly Pool[] }) {
   if (items.length === 0)
     return (
       <Empty>
-        There is no pool yet. Make one:{" "}
+        There is no pool yet. Create one here, or with{" "}
         <code>fulcrum pools create chat --model llama3-8b --ttft-ms 300 --tpot-ms 100</code>.
       </Empty>
     );

@@ -4,6 +4,7 @@ import { ApiError, send } from "../api/client.js";
 import { splitText } from "../ui/format.js";
 import { Problem } from "../ui/parts.js";
 import { instancePath, Link } from "../ui/router.js";
+import { deedOf, differenceOf, type PreviewItem, summaryOf } from "./preview-view.js";
 
 interface PreviewTableProps {
   readonly path: string;
@@ -39,27 +40,18 @@ export function PreviewTable({ path, change }: PreviewTableProps) {
   );
 }
 
-type Item = Preview["items"][number];
-
-function differs({ now, then }: Item): boolean {
-  return (
-    now.kind !== then.kind ||
-    now.applies !== then.applies ||
-    splitText(now.allocation) !== splitText(then.allocation)
-  );
-}
-
 function Result({ preview }: { preview: Preview }) {
-  const different = preview.items.filter(differs);
-  const same = preview.items.length - different.length;
+  const { items, note } = preview;
+  const ordered = [
+    ...items.filter((item) => differenceOf(item)),
+    ...items.filter((item) => !differenceOf(item)),
+  ];
   return (
     <section aria-label="Preview">
       <p role="status">
-        <b>{different.length === 0 ? "Nothing" : different.length}</b>{" "}
-        {different.length === 0 ? "would be decided otherwise now" : "would be decided otherwise now"}
-        {same > 0 && `, ${same} the same`}. <span className="quiet">{preview.note}</span>
+        <b>{summaryOf(items)}</b> <span className="quiet">{note}</span>
       </p>
-      {preview.items.length > 0 && (
+      {items.length > 0 && (
         <div className="wide">
           <table>
             <thead>
@@ -70,7 +62,7 @@ function Result({ preview }: { preview: Preview }) {
               </tr>
             </thead>
             <tbody>
-              {[...different, ...preview.items.filter((item) => !differs(item))].map((item) => (
+              {ordered.map((item) => (
                 <tr key={item.instance}>
                   <th scope="row">
                     <Link to={instancePath(item.instance)}>{item.instance}</Link>
@@ -80,7 +72,7 @@ function Result({ preview }: { preview: Preview }) {
                     <DecisionWords decision={item.now} />
                   </td>
                   <td>
-                    <DecisionWords decision={item.then} isNew={differs(item)} />
+                    <DecisionWords decision={item.then} isNew={differenceOf(item) !== null} />
                   </td>
                 </tr>
               ))}
@@ -92,17 +84,24 @@ function Result({ preview }: { preview: Preview }) {
   );
 }
 
-function DecisionWords({ decision, isNew = false }: { decision: Item["now"]; isNew?: boolean }) {
-  const deed =
-    decision.kind === "hold"
-      ? "hold"
-      : `${decision.applies ? "move" : decision.mode === "recommend" ? "propose" : "record"} to ${splitText(decision.allocation)}`;
+/** What holds it, and what would be decided without; else what is decided. */
+function DecisionWords({ decision, isNew = false }: { decision: PreviewItem["now"]; isNew?: boolean }) {
+  const { unheld } = decision;
+  const shown = unheld ?? decision;
   return (
     <>
+      {unheld && (
+        <p className="quiet">
+          <b>held:</b> {decision.message}
+        </p>
+      )}
       {isNew && <b>otherwise: </b>}
-      <b>{deed}</b>
+      <b>
+        {unheld && "without the hold: "}
+        {deedOf(shown)}
+      </b>
       <br />
-      <small className="quiet">{decision.message}</small>
+      <small className="quiet">{shown.message}</small>
     </>
   );
 }

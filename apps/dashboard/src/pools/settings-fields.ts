@@ -1,6 +1,6 @@
 /** What of a pool can be edited: each field as text, and the call that a set of changes makes. Pure. */
 import type { Pool } from "@fulcrum/contracts/pools.js";
-import type { SloTarget } from "@fulcrum/core/nouns.js";
+import type { Allocation } from "@fulcrum/core/nouns.js";
 
 export interface FieldSpec<T> {
   readonly key: string;
@@ -10,7 +10,16 @@ export interface FieldSpec<T> {
   /** A choice; without it a number, or nothing where `optional`. */
   readonly options?: readonly (readonly [value: string, label: string])[];
   readonly optional?: boolean;
+  /** Words and no number. */
+  readonly isText?: boolean;
   readonly read: (from: T) => string;
+}
+
+export interface FieldGroup<T> {
+  /** Null: always in sight; else it can be folded. */
+  readonly heading: string | null;
+  readonly isOpen?: boolean;
+  readonly fields: readonly FieldSpec<T>[];
 }
 
 /** Changed fields only, as typed. */
@@ -18,30 +27,6 @@ export type Draft = Readonly<Record<string, string>>;
 
 const pct = (share: number) => String(Number((share * 100).toFixed(4)));
 const share = (text: string) => Number((Number(text) / 100).toFixed(6));
-
-export const SLO_FIELDS: readonly FieldSpec<SloTarget>[] = [
-  { key: "ttftMs", label: "TTFT bound", unit: "ms", read: ({ ttft }) => String(ttft.boundMs) },
-  { key: "ttftPct", label: "TTFT percentile", unit: "th", read: ({ ttft }) => pct(ttft.percentile) },
-  { key: "tpotMs", label: "TPOT bound", unit: "ms", read: ({ tpot }) => String(tpot.boundMs) },
-  { key: "tpotPct", label: "TPOT percentile", unit: "th", read: ({ tpot }) => pct(tpot.percentile) },
-  {
-    key: "attainmentPct",
-    label: "Attainment",
-    unit: "%",
-    hint: "share of requests within both bounds",
-    read: ({ attainmentShare }) => pct(attainmentShare),
-  },
-];
-
-/** An SLO is set as a whole. */
-export function sloOf(base: SloTarget, draft: Draft): SloTarget {
-  const text = (key: string) => draft[key] ?? SLO_FIELDS.find((field) => field.key === key)!.read(base);
-  return {
-    ttft: { percentile: share(text("ttftPct")), boundMs: Number(text("ttftMs")) },
-    tpot: { percentile: share(text("tpotPct")), boundMs: Number(text("tpotMs")) },
-    attainmentShare: share(text("attainmentPct")),
-  };
-}
 
 const YES_NO = [
   ["true", "yes"],
@@ -74,9 +59,17 @@ export const MAIN_FIELDS: readonly FieldSpec<Pool>[] = [
     options: [
       ["observe", "observe: decide, change nothing"],
       ["recommend", "recommend: a person approves"],
+      ["canary", "canary: apply on a share"],
       ["enforce", "enforce: apply"],
     ],
     read: ({ mode }) => mode,
+  },
+  {
+    key: "canary.sharePct",
+    label: "Canary's share",
+    unit: "%",
+    hint: "of the instances, in mode canary",
+    read: ({ canary }) => pct(canary.share),
   },
   {
     key: "policy",
@@ -105,6 +98,12 @@ export const MAIN_FIELDS: readonly FieldSpec<Pool>[] = [
     read: ({ autoRollback }) => String(autoRollback),
   },
   {
+    key: "budgetDays",
+    label: "Error budget over",
+    unit: "days",
+    read: ({ budgetDays }) => String(budgetDays),
+  },
+  {
     key: "approval.required",
     label: "Approvals needed",
     unit: "keys",
@@ -117,6 +116,23 @@ export const MAIN_FIELDS: readonly FieldSpec<Pool>[] = [
     read: ({ approval }) => String(approval.expireMs),
   },
 ];
+
+/** What a static policy is given where it had no target: what most GPUs begin with. */
+const FIRST_TARGET: Allocation = { split: { prefillSmPct: 50, decodeSmPct: 50 }, kvQuotaPct: 100 };
+
+const TARGETS: readonly (readonly [string, string, string, (target: Allocation) => number])[] = [
+  ["target.prefillSmPct", "Target: prefill cap", "% of SMs", ({ split }) => split.prefillSmPct],
+  ["target.decodeSmPct", "Target: decode cap", "% of SMs", ({ split }) => split.decodeSmPct],
+  ["target.kvQuotaPct", "Target: KV quota", "%", ({ kvQuotaPct }) => kvQuotaPct],
+];
+
+/** Where the static policy goes. */
+export const TARGET_FIELDS: readonly FieldSpec<Pool>[] = TARGETS.map(([key, label, unit, pick]) => ({
+  key,
+  label,
+  unit,
+  read: ({ policy }) => String(pick(policy.name === "static" ? policy.params.allocation : FIRST_TARGET)),
+}));
 
 export const GUARD_FIELDS: readonly FieldSpec<Pool>[] = GUARDS.map(([key, label, unit]) => ({
   key: `guards.${key}`,
@@ -134,7 +150,27 @@ export const LIMIT_FIELDS: readonly FieldSpec<Pool>[] = LIMITS.map(([key, label,
   read: ({ limits }) => (limits[key] === undefined ? "" : String(limits[key])),
 }));
 
-export const SETTINGS_FIELDS: readonly FieldSpec<Pool>[] = [...MAIN_FIELDS, ...GUARD_FIELDS, ...LIMIT_FIELDS];
+/** The fields that there are under what is drafted: the static policy's target only where that is chosen. */
+export function settingsGroups(base: Pool, draft: Draft): readonly FieldGroup<Pool>[] {
+  const isStatic = (draft["policy"] ?? base.policy.name) === "static";
+  const at = MAIN_FIELDS.findIndex(({ key }) => key === "policy") + 1;
+  const main = isStatic ? MAIN_FIELDS.toSpliced(at, 0, ...TARGET_FIELDS) : MAIN_FIELDS;
+  return [
+    { heading: null, fields: main },
+    { heading: "Guards: bounds on what leaves, whatever the policy wants", fields: GUARD_FIELDS },
+    { heading: "Limits: narrower than the driver's", fields: LIMIT_FIELDS },
+  ];
+}
+
+/** What POST …/preview takes of a change of settings; the rest changes nothing of what is decided. */
+export const PREVIEWED = ["policy", "mode", "canary", "guards", "limits", "lookbackMs", "frozen"] as const;
+
+/** Null: nothing of the change bears on a decision. */
+export function previewOf(base: Pool, draft: Draft): Record<string, unknown> | null {
+  const patch = patchOf(base, draft);
+  const told = PREVIEWED.filter((key) => key in patch).map((key) => [key, patch[key]] as const);
+  return told.length === 0 ? null : Object.fromEntries(told);
+}
 
 /** What PATCH /v1/pools/:pool is sent: only what was changed. */
 export function patchOf(base: Pool, draft: Draft): Record<string, unknown> {
@@ -145,8 +181,9 @@ export function patchOf(base: Pool, draft: Draft): Record<string, unknown> {
   for (const [key, text] of Object.entries(draft)) {
     const [group = "", part] = key.split(".");
     if (key === "mode") patch.mode = text;
-    else if (key === "policy") patch.policy = policyOf(base, text);
+    else if (key === "policy" || group === "target") patch.policy = policyOf(base, draft);
     else if (key === "frozen" || key === "autoRollback") patch[key] = text === "true";
+    else if (key === "canary.sharePct") nested("canary", "share", share(text));
     else if (part === undefined) patch[key] = Number(text);
     else if (group !== "limits") nested(group, part, Number(text));
   }
@@ -154,11 +191,14 @@ export function patchOf(base: Pool, draft: Draft): Record<string, unknown> {
   return patch;
 }
 
-/** A static policy needs a target: what most GPUs begin with. */
-function policyOf(base: Pool, name: string): unknown {
-  if (name === base.policy.name) return base.policy;
-  if (name !== "static") return { name };
-  return { name, params: { allocation: { split: { prefillSmPct: 50, decodeSmPct: 50 }, kvQuotaPct: 100 } } };
+/** Another policy begins with its defaults; a static one needs a target. */
+function policyOf(base: Pool, draft: Draft): unknown {
+  const name = draft["policy"] ?? base.policy.name;
+  if (name !== "static") return name === base.policy.name ? base.policy : { name };
+  const [prefillSmPct, decodeSmPct, kvQuotaPct] = TARGET_FIELDS.map(({ key, read }) =>
+    Number(draft[key] ?? read(base)),
+  );
+  return { name, params: { allocation: { split: { prefillSmPct, decodeSmPct }, kvQuotaPct } } };
 }
 
 /** Limits are replaced as a whole, so that one can be taken away. */
@@ -169,6 +209,14 @@ function limitsOf(base: Pool, draft: Draft): Record<string, number> {
     if (text !== "") kept[key] = Number(text);
   }
   return kept;
+}
+
+/** What of the draft may not be sent, a sentence each: a number that was emptied would be sent as 0, which most guards allow. */
+export function faultsOf<T>(fields: readonly FieldSpec<T>[], draft: Draft): string[] {
+  return fields
+    .filter(({ options, optional, isText }) => !options && optional !== true && isText !== true)
+    .filter(({ key }) => draft[key]?.trim() === "")
+    .map(({ label }) => `${label} is empty: type a number, or undo the change.`);
 }
 
 /** The draft with one field typed; what is as before is no change. */

@@ -37,26 +37,29 @@ export interface ActionProps {
   readonly request: ApiRequest | string;
   readonly onDone: (answer: unknown) => void;
   readonly onClose: () => void;
+  /** What came of it, where the dialog stays to tell. */
+  readonly result?: ReactNode;
   readonly children?: ReactNode;
 }
 
 export function ActionDialog(props: ActionProps) {
-  const { title, explain, verb, danger, request, onDone, onClose, children } = props;
+  const { title, explain, verb, danger, request, onDone, onClose, result, children } = props;
   const [error, setError] = useState<ApiError | null>(null);
   const [busy, setBusy] = useState(false);
-  const submit = (event: FormEvent) => {
-    event.preventDefault();
-    if (typeof request === "string") return setError(new ApiError(400, request));
+  const make = async (call: ApiRequest) => {
     setBusy(true);
     setError(null);
-    send(request).then(
-      ({ data }) => onDone(data),
-      (failure: unknown) => {
-        setError(failure instanceof ApiError ? failure : new ApiError(0, String(failure)));
-        setBusy(false);
-      },
-    );
-    return undefined;
+    try {
+      onDone((await send(call)).data);
+    } catch (failure) {
+      setError(failure instanceof ApiError ? failure : new ApiError(0, String(failure)));
+    }
+    setBusy(false);
+  };
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    if (typeof request === "string") setError(new ApiError(400, request));
+    else void make(request);
   };
   return (
     <Dialog title={title} onClose={onClose}>
@@ -64,10 +67,11 @@ export function ActionDialog(props: ActionProps) {
         <p>{explain}</p>
         <div className="fields">{children}</div>
         <Problem error={error} />
+        {result}
         {typeof request !== "string" && <Curl request={request} />}
         <div className="buttons">
           <button type="button" onClick={onClose}>
-            Cancel
+            {result ? "Close" : "Cancel"}
           </button>
           <button type="submit" className={danger ? "danger" : "primary"} disabled={busy}>
             {busy ? "Sending …" : verb}

@@ -1,5 +1,16 @@
 import { expect, test } from "vitest";
-import { ageText, msText, parseSpanMs, rateText, shareText, splitText, wordsOf } from "./format.js";
+import {
+  ageText,
+  countText,
+  msText,
+  parseSpanMs,
+  pointsText,
+  rateText,
+  shareText,
+  splitText,
+  timesText,
+  wordsOf,
+} from "./format.js";
 
 test.each([
   [null, "–"],
@@ -50,4 +61,10 @@ test("codes and allocations as words", () => {
     "60/40.5 · KV 80",
   );
   expect([0.42, 12.4, 15_300].map(rateText)).toEqual(["0.4/s", "12/s", "15.3k/s"]);
+});
+
+test("differences, sums of shares and factors", () => {
+  expect([0.042, -0.2, null].map(pointsText)).toEqual(["+4.2 points", "−20.0 points", "–"]);
+  expect([12_345.6, 12.34, 0, null].map(countText)).toEqual(["12,346", "12.3", "0", "–"]);
+  expect([0.25, 14.4, 120, null].map(timesText)).toEqual(["0.3×", "14.4×", "120×", "–"]);
 });

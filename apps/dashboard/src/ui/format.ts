@@ -20,6 +20,24 @@ export function shareText(share: number | null | undefined): string {
   return `${Number.isInteger(pct) ? pct.toFixed(0) : pct.toFixed(1)} %`;
 }
 
+/** A difference of shares: `+4.2 points`. */
+export function pointsText(share: number | null | undefined): string {
+  if (share === null || share === undefined) return NONE;
+  return `${share < 0 ? "−" : "+"}${Math.abs(share * 100).toFixed(1)} points`;
+}
+
+/** A count that may be a sum of shares: `12,345`, `12.3`. */
+export function countText(count: number | null | undefined): string {
+  if (count === null || count === undefined) return NONE;
+  return count.toLocaleString("en-GB", { maximumFractionDigits: count < 100 ? 1 : 0 });
+}
+
+/** How many times: `2.4×`. */
+export function timesText(times: number | null | undefined): string {
+  if (times === null || times === undefined) return NONE;
+  return `${times.toFixed(times < 100 ? 1 : 0)}×`;
+}
+
 export function pctText(pct: number | null | undefined): string {
   return pct === null || pct === undefined ? NONE : `${Number(pct.toFixed(1))} %`;
 }

@@ -27,6 +27,17 @@ export function countReversals(moves: readonly Move[]): { reversals: number; las
   return { reversals, last };
 }
 
+/** What of the flap budget is used at `nowMs`. */
+export function flapsOf(
+  recentMoves: readonly Move[],
+  { flapWindowMs }: Pick<GuardConfig, "flapWindowMs">,
+  nowMs: number,
+): ReturnType<typeof countReversals> {
+  return countReversals(
+    recentMoves.slice(-MAX_RECENT_MOVES).filter((move) => nowMs - move.atMs <= flapWindowMs),
+  );
+}
+
 /** Holds a move that would be one reversal too many. */
 export function flapGate(
   from: Split,
@@ -35,10 +46,7 @@ export function flapGate(
   guards: Pick<GuardConfig, "flapBudget" | "flapWindowMs">,
   nowMs: number,
 ): Gate | null {
-  const recent = recentMoves
-    .slice(-MAX_RECENT_MOVES)
-    .filter((move) => nowMs - move.atMs <= guards.flapWindowMs);
-  const { reversals, last } = countReversals(recent);
+  const { reversals, last } = flapsOf(recentMoves, guards, nowMs);
   const direction = directionOf(to.prefillSmPct - from.prefillSmPct, to.decodeSmPct - from.decodeSmPct);
   if (direction === 0 || last === 0 || direction === last || reversals < guards.flapBudget) return null;
   const minutes = Math.round(guards.flapWindowMs / 6_000) / 10;

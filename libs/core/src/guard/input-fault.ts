@@ -16,9 +16,11 @@ import {
   wholeFault,
 } from "../signal/fault.js";
 import type { Fault } from "../signal/fault.js";
+import { classesFault } from "../signal/classes.js";
 import { histogramFault } from "../signal/histogram.js";
 import { MAX_BUSY_SHARE, MAX_CLOCK_AHEAD_MS, MIN_WINDOW_MS } from "../signal/window.js";
-import type { Limits } from "../nouns.js";
+import type { Histogram, Limits } from "../nouns.js";
+import { MAX_SLO_CLASSES } from "../nouns.js";
 import { lowestCap } from "./grid.js";
 
 const MOST = Number.MAX_SAFE_INTEGER;
@@ -87,13 +89,38 @@ export function limitsFault(value: unknown): Fault | null {
 }
 
 function sloFault(value: unknown): Fault | null {
+  const fault = promiseFault("slo", value);
+  if (fault !== null || !isRecord(value) || value.classes === undefined) return fault;
+  const { classes, attainmentShare } = value;
+  if (!Array.isArray(classes) || classes.length > MAX_SLO_CLASSES) {
+    return shapeFault("slo.classes", `a list of at most ${MAX_SLO_CLASSES} promises`);
+  }
+  const names = new Set<string>();
+  for (const [i, each] of (classes as unknown[]).entries()) {
+    const field = `slo.classes[${i}]`;
+    if (!isRecord(each) || typeof each.name !== "string" || names.has(each.name)) {
+      return shapeFault(field, "a promise with a name of its own");
+    }
+    names.add(each.name);
+    const found = promiseFault(field, each) ?? keptFault(field, each.attainmentShare);
+    if (found !== null) return found;
+  }
+  return classes.length > 0 ? keptFault("slo", attainmentShare) : null;
+}
+
+/** By what it is divided by where promises stand in order. */
+function keptFault(field: string, attainmentShare: unknown): Fault | null {
+  return rangeFault(`${field}.attainmentShare`, attainmentShare, 0.001, 1);
+}
+
+function promiseFault(field: string, value: unknown): Fault | null {
   if (!isRecord(value) || !isRecord(value.ttft) || !isRecord(value.tpot))
-    return shapeFault("slo", "two targets");
+    return shapeFault(field, "two targets");
   return firstFault(
-    rangeFault("slo.ttft.percentile", value.ttft.percentile, 0.01, 0.9999),
-    rangeFault("slo.ttft.boundMs", value.ttft.boundMs, 0.001, HUGE),
-    rangeFault("slo.tpot.percentile", value.tpot.percentile, 0.01, 0.9999),
-    rangeFault("slo.tpot.boundMs", value.tpot.boundMs, 0.001, HUGE),
+    rangeFault(`${field}.ttft.percentile`, value.ttft.percentile, 0.01, 0.9999),
+    rangeFault(`${field}.ttft.boundMs`, value.ttft.boundMs, 0.001, HUGE),
+    rangeFault(`${field}.tpot.percentile`, value.tpot.percentile, 0.01, 0.9999),
+    rangeFault(`${field}.tpot.boundMs`, value.tpot.boundMs, 0.001, HUGE),
   );
 }
 
@@ -276,6 +303,11 @@ export function signalFault(value: unknown, nowMs: number): Fault | null {
     gaugeFault("signal.kv.totalTokens", kv.totalTokens, 0, HUGE),
     gaugeFault("signal.kv.usedTokens", kv.usedTokens, 0, HUGE),
     gaugeFault("signal.kv.preemptions", kv.preemptions, 0, HUGE),
+    classesFault(
+      "signal.classes",
+      value.classes,
+      value as { ttft: Histogram | null; tpot: Histogram | null },
+    ),
   );
 }
 

@@ -1,9 +1,10 @@
 /** Shares of requests within a bound, from an operating state. */
-import type { SloTarget } from "../nouns.js";
+import type { SloPromise } from "../nouns.js";
 import { normalTail } from "./normal.js";
 import type { Demand } from "./demand.js";
 import { INSTANTS_MS } from "./operating-point.js";
 import type { OperatingState } from "./operating-point.js";
+import type { PromptClass } from "./prompts.js";
 
 /** Below this utilisation a queue is called settled. */
 const SETTLED = 0.97;
@@ -12,17 +13,19 @@ const SETTLED = 0.97;
  * Share of arrivals whose first token comes within the bound: own iteration, plus a wait that is exponential
  * given that there is one, plus what a backlog (ms of prefill work, beyond what is usual) adds while it drains or,
  * past saturation, grows. `waitFactor` multiplies the mean wait: what was learnt of the model's error. One share if
- * all of that is settled, else one for each of INSTANTS_MS.
+ * all of that is settled, else one for each of INSTANTS_MS. `own`: the prompts that are asked of, all unless told; what
+ * they wait for is always everybody's.
  */
 export function ttftShares(
   state: OperatingState,
   demand: Demand,
-  slo: SloTarget,
+  slo: SloPromise,
   backlogMs: number,
   waitFactor: number,
+  own?: readonly PromptClass[],
 ): readonly number[] {
   const { boundMs } = slo.ttft;
-  const within = withinBound(state, demand, waitFactor);
+  const within = withinBound(state, demand, waitFactor, own);
   if (backlogMs <= 0 && state.utilisation < SETTLED) return [within(boundMs)];
   return INSTANTS_MS.map((atMs) => {
     const extraMs = Math.max(0, backlogMs + (state.utilisation - 1) * atMs);
@@ -35,21 +38,23 @@ export function withinBound(
   state: OperatingState,
   demand: Demand,
   waitFactor: number,
+  own: readonly PromptClass[] = demand.prompts,
 ): (boundMs: number) => number {
   const { prefill, queueing } = state;
   const eachMs = prefill.firstMs * demand.promptMean + prefill.secondMs * demand.promptMeanSq;
   // Who arrives in a long iteration shares the next one with all others that arrived in it.
   const joining = 1 + (demand.ratePerS / 1000) * eachMs;
-  let meanMs = 0;
-  const iterations = demand.prompts.map(({ tokens, share }): Iteration => {
-    const ms = prefill.constMs + tokens * (prefill.firstMs + prefill.secondMs * tokens);
-    meanMs += share * ms;
-    return { ms, share };
+  const iterationOf = ({ tokens, share }: PromptClass): Iteration => ({
+    ms: prefill.constMs + tokens * (prefill.firstMs + prefill.secondMs * tokens),
+    share,
   });
+  const iterations = demand.prompts.map(iterationOf);
+  const asked = own === demand.prompts ? iterations : own.map(iterationOf);
+  const meanMs = iterations.reduce((sum, { ms, share }) => sum + share * ms, 0);
   const waitMs = Math.max(0.01, state.waitMs);
   return (boundMs) => {
     let within = 0;
-    for (const { ms, share } of iterations) {
+    for (const { ms, share } of asked) {
       const leftMs = (boundMs - ms) / waitFactor;
       // Prompts ascend: those after this one are late too.
       if (leftMs <= 0) break;

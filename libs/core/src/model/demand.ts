@@ -4,6 +4,8 @@
  * its kind: then both start again from the window that told.
  */
 import type { Signal } from "../decision.js";
+import { notePrompts } from "./class-prompts.js";
+import type { PromptAccount } from "./class-prompts.js";
 import { promptClasses } from "./prompts.js";
 import type { PromptClass } from "./prompts.js";
 
@@ -32,6 +34,8 @@ export interface DemandMemory {
   readonly contextPerSequence: number;
   /** Seconds since the load was last seen to change. */
   readonly steadyS: number;
+  /** By class, where the engine tells classes; absent until it has. */
+  readonly classes?: Readonly<Record<string, PromptAccount>>;
 }
 
 const EMPTY: Account = {
@@ -108,6 +112,7 @@ export function noteDemand(memory: DemandMemory, latest: Signal, noticing = true
     contextPerSequence:
       context === null ? before : before === 0 ? context : before + weight * (context - before),
     steadyS: changed ? 0 : memory.steadyS + latest.durationMs / 1000,
+    ...notePrompts(changed ? undefined : memory.classes, latest, SLOW_MS),
   };
 }
 

@@ -9,6 +9,11 @@ import type { Signal } from "../decision.js";
 import type { Histogram, LatencyTarget, SloTarget, Window } from "../nouns.js";
 import { okShare, percentile, sampleCount } from "../signal/histogram.js";
 
+/** The share of requests within both bounds, of the shares within each: the one place that says so. */
+export function withinBoth(ttftOkShare: number, tpotOkShare: number): number {
+  return ttftOkShare * tpotOkShare;
+}
+
 /** A share of requests and the standard error of it. */
 export interface Attainment {
   readonly share: number;
@@ -93,7 +98,7 @@ export function figuresOf(signal: Signal, slo: SloTarget): Figures | null {
   const tpotMs = percentile(tpot, slo.tpot.percentile);
   if (ttftOk === null || tpotOk === null || ttftMs === null || tpotMs === null) return null;
   return {
-    attainmentShare: ttftOk.share * tpotOk.share,
+    attainmentShare: withinBoth(ttftOk.share, tpotOk.share),
     ttftOkShare: ttftOk.share,
     tpotOkShare: tpotOk.share,
     ttftMs: ttftMs.ms,
@@ -151,7 +156,7 @@ function phaseShare(histogram: Histogram, boundMs: number, clumping: number): At
 
 function both(a: Attainment, b: Attainment): Attainment {
   return {
-    share: a.share * b.share,
+    share: withinBoth(a.share, b.share),
     standardError: Math.hypot(
       a.share * b.standardError,
       b.share * a.standardError,

@@ -35,6 +35,7 @@ function trial(over: Partial<Trial> = {}): Trial {
     before: signalAt(0.9, 1, 400),
     clumping: LEAST_CLUMPING,
     predicted: null,
+    predictedStay: null,
     after: signalAt(0.9, 1, 400),
     over: null,
     ...over,
@@ -43,6 +44,19 @@ function trial(over: Partial<Trial> = {}): Trial {
 
 /** A prediction by which the share within the TTFT bound stays what it was. */
 const AS_IT_WAS = { ttftMs: 300, tpotMs: 142.5 };
+
+it("tells what was promised of moving and of staying by one reckoning: the move was made for their difference", () => {
+  // The policy thought that staying would come to three times the TTFT of what had just been measured.
+  const stay = { ttftMs: 900, tpotMs: AS_IT_WAS.tpotMs };
+  const found = judge(trial({ predicted: AS_IT_WAS, predictedStay: stay }), {
+    ...OUTCOME_RULES,
+    minSamples: 30,
+  });
+  expect(found?.predicted?.attainmentShare).toBeCloseTo(0.9, 1);
+  expect(found?.predicted?.stayingShare).toBeLessThan(0.2);
+  const alone = judge(trial({ predicted: AS_IT_WAS }), { ...OUTCOME_RULES, minSamples: 30 });
+  expect(alone?.predicted?.stayingShare).toBeNull();
+});
 
 describe("a change that was made", () => {
   const half = { before: signalAt(0.5, 1, 400) };

@@ -48,6 +48,8 @@ export interface Trial {
   readonly clumping: number;
   /** At the SLO's percentiles; null where the policy predicted nothing. */
   readonly predicted: PredictedLatencies | null;
+  /** Of a move: what was predicted of leaving it. The policy moved for the difference of the two. */
+  readonly predictedStay: PredictedLatencies | null;
   /** Everything since, at the generation on trial. */
   readonly after: Signal;
   /** Why no more will come; null while the trial goes on. */
@@ -58,12 +60,17 @@ export interface PredictedFigures extends PredictedLatencies {
   readonly attainmentShare: number | null;
 }
 
+/** Of what is on trial; `stayingShare` of leaving it, by the same reckoning, where a move is and it was predicted. */
+export interface PredictedOutcome extends PredictedFigures {
+  readonly stayingShare: number | null;
+}
+
 export interface Judgement {
   readonly verdict: Verdict;
   /** What it is worse than. Only what is worse than before is better taken back. */
   readonly worseThan: "before" | "predicted" | null;
   readonly before: Figures | null;
-  readonly predicted: PredictedFigures | null;
+  readonly predicted: PredictedOutcome | null;
   readonly observed: Figures | null;
   readonly requests: number;
   /** One plain sentence with the numbers. */
@@ -72,10 +79,12 @@ export interface Judgement {
 
 /** Null while the trial has to go on. */
 export function judge(trial: Trial, rules: OutcomeRules): Judgement | null {
-  const { before, after, slo, predicted, over, clumping } = trial;
+  const { before, after, slo, predicted, predictedStay, over, clumping } = trial;
+  const foretold = (latencies: PredictedLatencies | null) =>
+    latencies && predictedAttainment(before, latencies, slo, clumping);
   const shares: Shares = {
     before: attainmentOf(before, slo, clumping),
-    predicted: predicted && predictedAttainment(before, predicted, slo, clumping),
+    predicted: foretold(predicted),
     observed: attainmentOf(after, slo, clumping),
   };
   const finding = find(trial, shares, rules);
@@ -84,7 +93,11 @@ export function judge(trial: Trial, rules: OutcomeRules): Judgement | null {
     verdict: finding.verdict,
     worseThan: finding.worseThan ?? null,
     before: figuresOf(before, slo),
-    predicted: predicted && { ...predicted, attainmentShare: shares.predicted?.share ?? null },
+    predicted: predicted && {
+      ...predicted,
+      attainmentShare: shares.predicted?.share ?? null,
+      stayingShare: foretold(predictedStay)?.share ?? null,
+    },
     observed: figuresOf(after, slo),
     requests: after.finished,
     message: sentence(trial, shares, finding),

@@ -1,6 +1,7 @@
 /** What a prospect means in milliseconds, for the decision's row and the operator's eyes. */
 import { withinBound } from "../model/attainment.js";
 import { upperQuantile } from "../model/normal.js";
+import type { SloPromise } from "../nouns.js";
 import type { Ground, Prospect } from "./search-prospect.js";
 
 /** At the SLO's percentiles; TTFT is null where prefill does not settle. */
@@ -9,8 +10,8 @@ export interface Latencies {
   readonly tpotMs: number;
 }
 
-export function latenciesAt({ state }: Prospect, ground: Ground): Latencies {
-  const { demand, memory, slo } = ground;
+export function latenciesAt({ state }: Prospect, ground: Ground, slo: SloPromise): Latencies {
+  const { demand, memory } = ground;
   const spread = Math.hypot(memory.tpotSpread, state.stepFluctuation);
   const deviate = upperQuantile(1 - slo.tpot.percentile);
   const settledMs = (state.tpotMs[0] ?? state.stepMs) * Math.exp(memory.tpotBias);

@@ -3,7 +3,9 @@ import type { PolicyState } from "../decision.js";
 import type { Account, Arrived, DemandMemory } from "../model/demand.js";
 import { NO_DEMAND } from "../model/demand.js";
 import type { Gaussian } from "../model/kalman.js";
+import type { PromptAccount } from "../model/class-prompts.js";
 import { GREATEST, LEAST } from "../model/plant-params.js";
+import { MAX_WINDOW_CLASSES } from "../nouns.js";
 import { isFinite, isRecord } from "../signal/fault.js";
 
 export const SEARCH_VERSION = 3;
@@ -121,7 +123,21 @@ function readDemand(value: unknown): DemandMemory | null {
   const { maxPromptTokens, contextPerSequence, steadyS } = value;
   if (slow === null || fast === null || recent === null) return null;
   if (!isAmount(maxPromptTokens) || !isAmount(contextPerSequence) || !isAmount(steadyS)) return null;
-  return { slow, fast, recent, maxPromptTokens, contextPerSequence, steadyS };
+  const classes = readClasses(value.classes);
+  if (classes === null) return null;
+  return { slow, fast, recent, maxPromptTokens, contextPerSequence, steadyS, ...classes };
+}
+
+const NO_PROMPTS: PromptAccount = { arrivals: 0, promptTokens: 0, promptTokensSq: 0 };
+
+function readClasses(value: unknown): Pick<DemandMemory, "classes"> | null {
+  if (value === undefined) return {};
+  if (!isRecord(value) || Object.keys(value).length > MAX_WINDOW_CLASSES) return null;
+  const entries = Object.entries(value).map(
+    ([name, account]) => [name, readNumbers<PromptAccount>(account, NO_PROMPTS)] as const,
+  );
+  const good = entries.every((entry): entry is readonly [string, PromptAccount] => entry[1] !== null);
+  return good ? { classes: Object.fromEntries(entries) } : null;
 }
 
 /** Sums beyond it are no count of anything; their squares are still finite. */

@@ -1,11 +1,13 @@
 /** The search policy's view of one instance: learns from the latest windows and says what a split promises. */
 import type { LatestSignal, SearchParams, Snapshot } from "../decision.js";
 import { demandOf } from "../model/demand.js";
-import type { Demand } from "../model/demand.js";
+import { promptsOf } from "../model/class-prompts.js";
+import type { Demand, DemandMemory } from "../model/demand.js";
 import type { Gaussian } from "../model/kalman.js";
 import { operatingState } from "../model/operating-point.js";
 import { GENERIC_PRIOR } from "../model/plant-params.js";
-import type { Split } from "../nouns.js";
+import type { SloTarget, Split } from "../nouns.js";
+import { hasClasses, promisesOf } from "../signal/classes.js";
 import { latenciesAt } from "./search-latency.js";
 import type { Latencies } from "./search-latency.js";
 import { learnFrom } from "./search-learning.js";
@@ -44,7 +46,7 @@ export function searchModel(
     demand,
     view: { ...viewOf(snapshot, memory, demand, prior), followed: !without.includes("path") },
     backlogMsOf: without.includes("backlog") ? () => 0 : backlogs(snapshot, demand),
-    slo: snapshot.slo,
+    ...askedOf(snapshot.slo, memory.demand),
     without,
   };
   const prospects = new Map<string, Prospect>();
@@ -55,10 +57,22 @@ export function searchModel(
     return found;
   };
   const sketchOf = (split: Split) => sketchAt(split, ground);
-  const latenciesOf = (prospect: Prospect) => latenciesAt(prospect, ground);
+  const latenciesOf = (prospect: Prospect) => latenciesAt(prospect, ground, snapshot.slo);
   const whole = { prefillSmPct: 100, decodeSmPct: 1 };
   const loadShare = operatingState(whole, demand, ground.view, { prefill: 1, decode: 1 }).utilisation;
   return { memory, model: { memory, demand, loadShare, prospectOf, sketchOf, latenciesOf } };
+}
+
+/** What is promised and to which prompts. */
+export function askedOf(slo: SloTarget, seen: DemandMemory): Pick<Ground, "slo" | "promises"> {
+  const own = { ...slo, name: null, prompts: null };
+  if (!hasClasses(slo)) return { slo: own, promises: [] };
+  const named = (slo.classes ?? []).map(({ name }) => name);
+  const promises = promisesOf(slo).map((promise) => ({
+    ...promise,
+    prompts: promptsOf(seen, promise.name, named),
+  }));
+  return { slo: own, promises };
 }
 
 /** As an engine that tells latencies, counts and queues, but not what its workers did. */

@@ -15,29 +15,42 @@ import {
   prefillCost,
 } from "../model/plant-params.js";
 import type { SizedCost } from "../model/plant-params.js";
-import type { SloTarget, Split } from "../nouns.js";
+import type { PromptClass } from "../model/prompts.js";
+import type { Split } from "../nouns.js";
+import type { NamedPromise } from "../signal/classes.js";
 import type { SearchMemory } from "./search-memory.js";
 
 /** Prompt tokens of an iteration and sequences of a batch where nothing tells: what vLLM and SGLang start with. */
-const USUAL_BATCH_TOKENS = 4_096;
-const USUAL_SEQUENCES = 512;
+export const USUAL_BATCH_TOKENS = 4_096;
+export const USUAL_SEQUENCES = 512;
 
 export interface Sketch {
   readonly split: Split;
   /** The share of requests within both bounds and what decides where that is alike: see scoreOf. */
   readonly score: number;
+  /** Where the SLO has classes: how far each promise is kept, in order; see promiseOf. */
+  readonly kept: readonly number[];
 }
 
 export interface Prospect extends Sketch {
   readonly state: OperatingState;
   /** At each point of the belief that is looked at; `score` is their mean. */
   readonly scores: readonly number[];
+  /** Where the SLO has classes: of each promise the same; `kept` are their means. */
+  readonly ofClasses: readonly OfClass[];
   /** Share of requests that is expected within both bounds, and of those whose first token comes in time. */
   readonly share: number;
   readonly inTime: number;
   /** Standard deviations of the logarithms of prefill's and decode's times, as the plant is believed. */
   readonly prefillDoubt: number;
   readonly decodeDoubt: number;
+}
+
+/** What a split promises the requests of one class. */
+export interface OfClass {
+  readonly share: number;
+  /** How far the promise is kept, at each point of the belief. */
+  readonly kept: readonly number[];
 }
 
 export function viewOf(
@@ -82,9 +95,17 @@ export interface Ground {
   readonly demand: Demand;
   readonly view: PlantView;
   readonly backlogMsOf: (state: OperatingState) => number;
-  readonly slo: SloTarget;
+  /** The SLO's own promise, held against all requests. */
+  readonly slo: Asked;
+  /** Where the SLO has classes: what is promised in the order in which it is kept, the SLO's own first; else none. */
+  readonly promises: readonly Asked[];
   /** Parts that are left out: to measure what each is worth. */
   readonly without: readonly SearchPart[];
+}
+
+/** A promise with the prompts of its requests; null: they are not told apart, and all count; none: no such request comes. */
+export interface Asked extends NamedPromise {
+  readonly prompts: readonly PromptClass[] | null;
 }
 
 /**
@@ -117,16 +138,20 @@ export function prospectAt(split: Split, ground: Ground): Prospect {
   const scale = ground.without.includes("doubt") ? 0 : DOUBT_SCALE;
   const prefillSd = scale * Math.min(MOST_DOUBT, Math.hypot(doubt.prefill, demand.prefillDoubt));
   const decodeSd = scale * Math.min(MOST_DOUBT, Math.hypot(doubt.decode, demand.decodeDoubt));
-  const promises = DOUBT_POINTS.map(([ofPrefill, ofDecode]) => {
-    if (ofPrefill === 0 && ofDecode === 0) return promiseOf(state, ground);
+  const states = DOUBT_POINTS.map(([ofPrefill, ofDecode]) => {
+    if (ofPrefill === 0 && ofDecode === 0) return state;
     const slower = { prefill: Math.exp(ofPrefill * prefillSd), decode: Math.exp(ofDecode * decodeSd) };
-    return promiseOf(operatingState(split, demand, view, slower), ground);
+    return operatingState(split, demand, view, slower);
   });
+  const promises = states.map((each) => promiseOf(each, ground, ground.slo));
   const scores = promises.map((promise) => promise.score);
+  const ofClasses = classesAt(states, ground);
   return {
     split,
     state,
     scores,
+    ofClasses,
+    kept: ofClasses.map(({ kept }) => meanOf(kept)),
     score: meanOf(scores),
     share: meanOf(promises.map((promise) => promise.share)),
     inTime: meanOf(promises.map((promise) => promise.inTime)),
@@ -139,7 +164,19 @@ const SKETCH_ROUNDS = 2;
 
 export function sketchAt(split: Split, ground: Ground): Sketch {
   const state = operatingState(split, ground.demand, ground.view, AS_BELIEVED, SKETCH_ROUNDS);
-  return { split, score: promiseOf(state, ground).score };
+  const { score } = promiseOf(state, ground, ground.slo);
+  const kept = ground.promises.map((asked) => promiseOf(state, ground, asked).kept);
+  return { split, score, kept };
+}
+
+function classesAt(states: readonly OperatingState[], ground: Ground): readonly OfClass[] {
+  return ground.promises.map((asked) => {
+    const found = states.map((state) => promiseOf(state, ground, asked));
+    return {
+      share: meanOf(found.map(({ share }) => share)),
+      kept: found.map(({ kept }) => kept),
+    };
+  });
 }
 
 /** The mean over what is believed possible. */
@@ -160,16 +197,22 @@ interface Promised {
   readonly share: number;
   readonly inTime: number;
   readonly score: number;
+  /** As `score`, but a promise that is kept asks for no more: shares count up to the one that was promised, as 1. */
+  readonly kept: number;
 }
 
+const NOBODY_ASKS: Promised = { share: 1, inTime: 1, score: 1, kept: 1 };
+
 /** In a state: the mean over the instants ahead; what is settled counts at each. */
-function promiseOf(state: OperatingState, ground: Ground): Promised {
-  const { memory, slo, demand } = ground;
+function promiseOf(state: OperatingState, ground: Ground, slo: Asked): Promised {
+  if (slo.prompts?.length === 0) return NOBODY_ASKS;
+  const { memory, demand } = ground;
+  const own = slo.prompts ?? undefined;
   const waitFactor = Math.exp(memory.waitBias);
   const factor = Math.exp(memory.tpotBias);
   const spread = Math.hypot(memory.tpotSpread, state.stepFluctuation);
   const within = (ms: number) => tpotShare(ms * factor, slo.tpot.boundMs, spread);
-  const ttft = ttftShares(state, demand, slo, ground.backlogMsOf(state), waitFactor);
+  const ttft = ttftShares(state, demand, slo, ground.backlogMsOf(state), waitFactor, own);
   const tpot = state.tpotMs.map(within);
   const instants = Math.max(ttft.length, tpot.length);
   let sum = 0;
@@ -182,14 +225,16 @@ function promiseOf(state: OperatingState, ground: Ground): Promised {
   const nearness = ofBound ** 2 / Math.max(1, state.utilisation);
   // Where hardly a request makes it, as under a bound that no split keeps, a queue that settles is worth no less than one
   // that does not.
-  if (instants === 1) return { share, inTime, score: share + NEARNESS * nearness * (1 - share) ** 4 };
-  const later = ttftShares(state, demand, slo, 0, waitFactor);
+  const capped = (reached: number) => Math.min(1, reached / slo.attainmentShare);
+  if (instants === 1) {
+    const scoreOf = (reached: number) => reached + NEARNESS * nearness * (1 - reached) ** 4;
+    return { share, inTime, score: scoreOf(share), kept: scoreOf(capped(share)) };
+  }
+  const later = ttftShares(state, demand, slo, 0, waitFactor, own);
   const settled = later.length === 1 ? (later[0] ?? 0) * within(state.stepMs) : 0;
-  return {
-    share,
-    inTime,
-    score: (1 - AFTERWARDS - NEARNESS) * share + AFTERWARDS * settled + NEARNESS * nearness,
-  };
+  const scoreOf = (reached: number, then: number) =>
+    (1 - AFTERWARDS - NEARNESS) * reached + AFTERWARDS * then + NEARNESS * nearness;
+  return { share, inTime, score: scoreOf(share, settled), kept: scoreOf(capped(share), capped(settled)) };
 }
 
 /** How uncertain the times of both phases are at a split, the overlap of busy times held as it is there. */

@@ -8,14 +8,17 @@
 import type { Candidate, HoldReason, SearchParams, SearchPart, Snapshot } from "../decision.js";
 import { sameSplit, tidy } from "../allocation.js";
 import type { Split } from "../nouns.js";
+import { hasClasses } from "../signal/classes.js";
 import type { PolicyOutcome } from "./outcome.js";
 import { candidateSplits, neighbours, openSplit } from "./search-candidates.js";
 import { MOST_REGRET } from "./search-memory.js";
 import type { SearchMemory } from "./search-memory.js";
 import type { SearchModel } from "./search-model.js";
 import { searchQuota } from "./search-quota.js";
+import { ALIKE_SHARE, gainInOrder, inOrder, keepsAll, promisedShares, sixDigits } from "./search-classes.js";
 import { meanOf } from "./search-prospect.js";
 import type { Prospect, Sketch } from "./search-prospect.js";
+import { distance, sentence } from "./search-words.js";
 
 /**
  * Staying costs what a better split is believed to gain, second by second; a change is made once that has come to as
@@ -48,11 +51,9 @@ export function searchPolicy(
   const seenNow = model.prospectOf(snapshot.current.split);
   const retreat = retreatOf(snapshot, model);
   if (retreat !== null) return { outcome: retreat, memory: model.memory };
-  const byPromise = byPromiseFrom(snapshot.current.split);
-  const { ranked, now } = forFirstTokens(weigh(snapshot, model, byPromise), seenNow, byPromise);
-  const best = ranked[0] ?? now;
-  const gain = gainOf(best, now);
   const least = leastGain(params, model);
+  const { ranked, now, gain } = found(snapshot, model, seenNow, least);
+  const best = ranked[0] ?? now;
   const better = !sameSplit(best.split, now.split) && isIdentified(now);
   const worthIt = better && gain >= least;
   const regret = regretAfter(snapshot, model, (better ? gain : 0) - least);
@@ -62,7 +63,7 @@ export function searchPolicy(
     reason: moves ? "BETTER_SPLIT" : worthIt ? "WATCHING" : holdReason(gain, now, best),
     wanted: { split: moves ? best.split : now.split, kvQuotaPct: snapshot.current.kvQuotaPct },
     candidates: shown(ranked, now, moves ? best : now, { snapshot, model }),
-    why: sentence(now, best, { gain, least, watching: worthIt && !moves }),
+    why: sentence(now, best, { gain, least, watching: worthIt && !moves, slo: snapshot.slo }),
   };
   return {
     outcome: params.moveKvQuota ? withQuota(forSplit, moves, snapshot, model, now) : forSplit,
@@ -143,9 +144,6 @@ function gainOf(best: Prospect, now: Prospect): number {
 const COARSE = 3;
 const FINE = 1;
 
-/** Promises that differ by less than this are alike: the nearer split is then the better known one. */
-const ALIKE_SHARE = 0.005;
-
 /** Where no split promises more than this, as under a TPOT bound that none keeps, first tokens in time count by themselves. */
 const HOPELESS_SHARE = 0.03;
 const FIRST_TOKENS = 0.05;
@@ -167,6 +165,48 @@ function forFirstTokens(
   return { ranked: ranked.map(credited).sort(byPromise), now: credited(now) };
 }
 
+interface Found {
+  /** What was weighed in full, best first. */
+  readonly ranked: readonly Prospect[];
+  readonly now: Prospect;
+  /** Of the best over the present split. */
+  readonly gain: number;
+}
+
+function found(snapshot: Snapshot, model: SearchModel, seenNow: Prospect, least: number): Found {
+  return hasClasses(snapshot.slo)
+    ? amongClasses(snapshot, model, seenNow, least)
+    : amongAll(snapshot, model, seenNow);
+}
+
+/** Without classes: the greater share of requests within both bounds. */
+function amongAll(snapshot: Snapshot, model: SearchModel, seenNow: Prospect): Found {
+  const byPromise = byPromiseFrom(snapshot.current.split);
+  const weighed = weigh(snapshot, model, (list) => [...list].sort(byPromise));
+  const { ranked, now } = forFirstTokens(weighed, seenNow, byPromise);
+  return { ranked, now, gain: gainOf(ranked[0] ?? now, now) };
+}
+
+/**
+ * With classes: the order of the promises. A gain in an early one that is not worth a change must not hide a greater gain
+ * in a later one: then those that differ by less than what is worth a change count as alike.
+ */
+function amongClasses(snapshot: Snapshot, model: SearchModel, now: Prospect, least: number): Found {
+  const { split } = snapshot.current;
+  const rank =
+    (alike: number) =>
+    <T extends Sketch>(list: readonly T[]): T[] =>
+      inOrder(list, split, alike);
+  const weighed = weigh(snapshot, model, rank(ALIKE_SHARE));
+  const all = weighed.some((each) => sameSplit(each.split, now.split)) ? weighed : [...weighed, now];
+  const strict = rank(ALIKE_SHARE)(all);
+  const gain = gainInOrder(strict[0] ?? now, now, least, RISK);
+  if (gain >= least) return { ranked: strict, now, gain };
+  const loose = rank(Math.max(ALIKE_SHARE, least))(all);
+  const looseGain = gainInOrder(loose[0] ?? now, now, least, RISK);
+  return looseGain > gain ? { ranked: loose, now, gain: looseGain } : { ranked: strict, now, gain };
+}
+
 /** The greater promise first; of those that are alike the nearer. */
 function byPromiseFrom(current: Split): (a: Sketch, b: Sketch) => number {
   return (a, b) =>
@@ -178,28 +218,19 @@ function byPromiseFrom(current: Split): (a: Sketch, b: Sketch) => number {
 function weigh(
   snapshot: Snapshot,
   model: SearchModel,
-  byPromise: (a: Sketch, b: Sketch) => number,
+  rank: <T extends Sketch>(list: readonly T[]) => T[],
 ): Prospect[] {
   const { limits } = snapshot;
   const best = (splits: readonly Split[], most: number) =>
-    splits
-      .map(model.sketchOf)
-      .sort(byPromise)
+    rank(splits.map(model.sketchOf))
       .slice(0, most)
       .map(({ split }) => model.prospectOf(split));
   // The open caps are always weighed: what the sketches pass over must not be worse than doing nothing.
-  const coarse = [...best(candidateSplits(limits), COARSE), model.prospectOf(openSplit(limits))].sort(
-    byPromise,
-  );
+  const coarse = rank([...best(candidateSplits(limits), COARSE), model.prospectOf(openSplit(limits))]);
   const first = coarse[0];
   const fine = first === undefined ? [] : best(neighbours(first.split, limits), FINE);
   const others = fine.filter(({ split }) => !coarse.some((known) => sameSplit(known.split, split)));
-  return [...coarse, ...others].sort(byPromise);
-}
-
-/** The greater change of both caps, points. */
-function distance(a: Split, b: Split): number {
-  return Math.max(Math.abs(a.prefillSmPct - b.prefillSmPct), Math.abs(a.decodeSmPct - b.decodeSmPct));
+  return rank([...coarse, ...others]);
 }
 
 /** The least that a change must promise, as a share of requests. */
@@ -235,30 +266,6 @@ function holdReason(gain: number, now: Prospect, best: Prospect): HoldReason {
   return unsure && now.share < 0.9 ? "CANNOT_TELL" : "NOT_WORTH_IT";
 }
 
-interface Weighed {
-  readonly gain: number;
-  readonly least: number;
-  readonly watching: boolean;
-}
-
-function sentence(now: Prospect, best: Prospect, { gain, least, watching }: Weighed): string {
-  const here = `${percent(now.share)} of requests are expected within both bounds as it is`;
-  if (gain <= 0 || sameSplit(now.split, best.split)) return `${here}, and no split promises more`;
-  const { prefillSmPct, decodeSmPct } = best.split;
-  const sooner = best.share - now.share < gain / 2 ? ", and gets out of it sooner" : "";
-  const there = `${tidy(prefillSmPct)}/${tidy(decodeSmPct)} promises ${percent(best.share)}${sooner}`;
-  if (watching) return `${here}; ${there}, which is watched until staying has cost as much as a change`;
-  return `${here}; ${there}, and a change must gain ${points(least)} where ${points(gain)} are to be expected`;
-}
-
-function points(share: number): string {
-  return `${tidy(Math.round(share * 1000) / 10)} points`;
-}
-
-function percent(share: number): string {
-  return `${tidy(Math.round(share * 1000) / 10)} %`;
-}
-
 /** The best that were weighed, each split once, and the present one. */
 function shown(ranked: readonly Prospect[], now: Prospect, chosen: Prospect, given: Shown): Candidate[] {
   const { snapshot, model } = given;
@@ -269,6 +276,8 @@ function shown(ranked: readonly Prospect[], now: Prospect, chosen: Prospect, giv
     allocation: { split: prospect.split, kvQuotaPct: snapshot.current.kvQuotaPct },
     ...model.latenciesOf(prospect),
     verdict: sameSplit(prospect.split, chosen.split) ? "chosen" : verdictOf(prospect, snapshot),
+    share: sixDigits(prospect.share),
+    ...promisedShares(prospect, snapshot.slo),
   }));
 }
 
@@ -279,5 +288,5 @@ interface Shown {
 
 function verdictOf(prospect: Prospect, snapshot: Snapshot): Candidate["verdict"] {
   if (prospect.state.utilisation >= 1) return "unstable";
-  return prospect.share >= snapshot.slo.attainmentShare ? "meets" : "misses";
+  return keepsAll(prospect, snapshot.slo) ? "meets" : "misses";
 }

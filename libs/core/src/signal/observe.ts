@@ -1,6 +1,7 @@
 /** What a signal says against the targets: percentiles, shares within the bounds, arrival rate. */
-import type { Observed, Signal } from "../decision.js";
+import type { Observed, ObservedClass, Signal } from "../decision.js";
 import type { Histogram, LatencyTarget, SloTarget } from "../nouns.js";
+import { observedClasses } from "./classes.js";
 import { okShare, percentile } from "./histogram.js";
 
 /** A measured percentile against its target; `overflow`: the true value lies above the highest bucket bound. */
@@ -15,6 +16,8 @@ export interface Sight {
   readonly ttft: Seen | null;
   readonly tpot: Seen | null;
   readonly arrivalPerS: number | null;
+  /** Where the SLO has classes. */
+  readonly classes?: readonly ObservedClass[];
 }
 
 export const BLIND: Sight = { ttft: null, tpot: null, arrivalPerS: null };
@@ -25,6 +28,7 @@ export function see(signal: Signal, slo: SloTarget): Sight {
     ttft: seeOne(signal.ttft, slo.ttft),
     tpot: seeOne(signal.tpot, slo.tpot),
     arrivalPerS: signal.durationMs > 0 ? (signal.arrivals * 1000) / signal.durationMs : null,
+    ...observedClasses(signal, slo),
   };
 }
 
@@ -37,6 +41,7 @@ export function observedOf(sight: Sight, lambdaShare: number | null): Observed {
     exact: (sight.ttft?.exact ?? true) && (sight.tpot?.exact ?? true),
     arrivalPerS: sight.arrivalPerS,
     lambdaShare,
+    ...(sight.classes === undefined ? {} : { classes: sight.classes }),
   };
 }
 

@@ -12,6 +12,7 @@ import type { GuardConfig, Freshness, LatestSignal, Signal } from "../decision.j
 import type { Histogram, Window } from "../nouns.js";
 import { addHistograms, sameBounds, sampleCount } from "./histogram.js";
 import { checkWindow } from "./window.js";
+import { foldClasses } from "./classes.js";
 import { foldWork } from "./work.js";
 
 /** 8 x 30 samples put about 24 above a p90: a standard error of 2 points of rank. */
@@ -150,6 +151,7 @@ function fold(newestFirst: readonly Window[]): Signal {
     },
     queue: newest.queue,
     work: foldWork(newestFirst),
+    ...foldClasses(newestFirst),
     kv: {
       totalTokens: newest.kv.totalTokens,
       usedTokens: newest.kv.usedTokens,

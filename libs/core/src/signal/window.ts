@@ -10,6 +10,7 @@ import {
   wholeFault,
 } from "./fault.js";
 import type { Fault } from "./fault.js";
+import { classesFault } from "./classes.js";
 import { histogramFault } from "./histogram.js";
 
 /** The field of a window that cannot be true, and the bound it breaks. */
@@ -34,6 +35,7 @@ export function checkWindow(window: Window, nowMs: number): WindowFault | null {
     countsFault(window) ??
     histogramFault("ttft", window.ttft) ??
     histogramFault("tpot", window.tpot) ??
+    classesFault("classes", window.classes, window) ??
     gaugesFault(window)
   );
 }
