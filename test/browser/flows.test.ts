@@ -168,6 +168,17 @@ describe.skipIf(chromiumPath === null)("the page in a browser", () => {
     expect(await alert.innerText()).toContain("1000");
   });
 
+  test("an emptied number is not sent as 0: it is said, and cannot be saved", async () => {
+    const page = await open("/pools/nightly");
+    const form = page.getByRole("form", { name: "Settings" });
+    await form.getByText("Guards: bounds", { exact: false }).click();
+    await form.getByLabel("Reversals allowed").fill("");
+    await form.getByRole("alert").getByText("Reversals allowed is empty: type a number").waitFor();
+    expect(await form.getByRole("button", { name: "Save" }).isDisabled()).toBe(true);
+    await form.getByLabel("Reversals allowed").fill("0");
+    expect(await form.getByRole("button", { name: "Save" }).isDisabled()).toBe(false);
+  });
+
   test("a recommendation that asks for two is applied when a second key approves", async () => {
     const first = await open("/approvals");
     await first.getByRole("article", { name: "Proposal for long-a" }).waitFor();
@@ -181,6 +192,11 @@ describe.skipIf(chromiumPath === null)("the page in a browser", () => {
     await second.getByText("Nothing waits.", { exact: false }).waitFor();
     const instance = await fixture.controller.ask("getInstance", { params: { instance: "long-a" } });
     expect(instance.desired.generation).toBeGreaterThan(0);
+    // Its decision tells by whose word it was made.
+    const query = { instance: "long-a", state: "approved" };
+    const { items } = await fixture.controller.ask("listProposals", { query });
+    const why = await open(`/decisions/${items[0]!.decision}`);
+    await why.getByText(`Proposal ${items[0]!.id} was approved by `, { exact: false }).waitFor();
   });
 
   test("a viewer's key sees everything and is refused what would change it", async () => {

@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { verifyChain } from "@fulcrum/contracts/audit-chain.js";
+import { visible } from "@fulcrum/cli/text/visible.js";
 import { Housekeeping } from "@fulcrum/controller/db/housekeeping.js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
@@ -329,6 +330,28 @@ describe("fulcrum audit", () => {
     expect(past.plain.stdout).toMatch(/rows 1 to 5 were dropped at .* by controller .*: not checked/);
     expect(past.held).toMatchObject({ exitCode: 4 });
     expect(past.held.stdout).toContain("checkpoint 3 could not be checked");
+  });
+
+  test("an escape sequence is refused in what people write, and shown where it stands already", async () => {
+    const { status, problem } = await fixture.controller.call("createKey", {
+      body: { name: "fine\u001b[2K", role: "viewer" },
+    });
+    expect(status).toBe(400);
+    expect(problem).toMatchObject({
+      errors: [{ field: "name", message: expect.stringContaining("control char") }],
+    });
+    await tamper(
+      "CREATE TABLE kept AS SELECT * FROM audit",
+      "UPDATE audit SET actor = U&'\\001b[2K\\202e', subject = U&'a\\009b1A' WHERE seq = (SELECT max(seq) FROM audit)",
+    );
+    const runs = [];
+    for (const args of [["list"], ["list", "--json"], ["verify"], ["export"]])
+      runs.push(await audit(...args));
+    await tamper("DELETE FROM audit", "INSERT INTO audit SELECT * FROM kept", "DROP TABLE kept");
+    for (const { stdout } of runs) {
+      expect(stdout).toContain("\\u001b[2K\\u202e");
+      expect(visible(stdout)).toBe(stdout);
+    }
   });
 
   test.each([

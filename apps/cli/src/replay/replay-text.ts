@@ -63,7 +63,7 @@ function instanceText(report: ReplayReport, replayed: ReplayedInstance, width: n
       ? []
       : [
           `${instance}: only from ${cut.at} on. Decisions before that went by other settings (${oneLine(cut.change)}); ` +
-            `for that time ask with --to ${cut.at}.`,
+            `for that time ask with --to ${justBefore(cut.at)}.`,
         ];
   if (result === null)
     return [...told, `${instance}: no windows of a known allocation with arrivals in this time.`].join("\n");
@@ -105,6 +105,11 @@ function instanceText(report: ReplayReport, replayed: ReplayedInstance, width: n
     table,
     ...(result.other ? [otherWords(result, result.other, replayed)] : []),
   ].join("\n");
+}
+
+/** Both ends of a time asked for belong to it. */
+function justBefore(at: string): string {
+  return new Date(Date.parse(at) - 1).toISOString();
 }
 
 /** Where nothing was moved, the policy's own row is not what ran: "allocations as recorded" is. */
