@@ -3,20 +3,16 @@
  * second while it scrolls down and up, the longest frame, the memory of the tab. Everything runs on this machine, the
  * picture without a GPU. Prints, judges nothing. `--instances N`, `--seconds N` of scrolling.
  */
-import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { rm, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { setTimeout as pause } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { temporaryDataDir } from "@fulcrum/embedded/default-data-dir.js";
-import { startPostgres } from "@fulcrum/embedded/postgres.js";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { Client } from "./fleet.js";
 import { register, Reports } from "./fleet-stream.js";
-import { type ServerProcess, startServer } from "./server-process.js";
+import { withOwnController } from "./own-controller.js";
+import type { ServerProcess } from "./server-process.js";
 
-const CONTROLLER = fileURLToPath(new URL("../../../apps/controller/dist/main.js", import.meta.url));
 /** Long enough for sparklines to fill. */
 const WARM_S = 30;
 const FRESH_MS = 5_000;
@@ -35,27 +31,17 @@ export async function dashboardBench(args: readonly string[]): Promise<void> {
   const seconds = Number(values.seconds);
   if (!(instances >= 1 && instances <= 5_000)) throw new Error("--instances must be 1..5000");
   if (!(seconds >= 1 && seconds <= 600)) throw new Error("--seconds must be 1..600");
-  const dataDir = await temporaryDataDir();
-  const postgres = await startPostgres({ dataDir });
-  const key = `fk_${randomBytes(32).toString("base64url")}`;
-  const controller = await startServer(CONTROLLER, ["--exit-with-parent"], {
-    DATABASE_URL: postgres.url,
-    PORT: "0",
-    FULCRUM_BOOTSTRAP_ADMIN_KEY: key,
-    LOG_LEVEL: "warn",
-  });
   const browser = await chromium.launch({
     executablePath: values.chromium,
     args: process.getuid?.() === 0 ? ["--no-sandbox"] : [],
   });
   try {
-    const figures = await measure(controller, browser, { key, instances, seconds });
+    const figures = await withOwnController(({ server, key }) =>
+      measure(server, browser, { key, instances, seconds }),
+    );
     if (values.json) await writeFile(values.json, `${JSON.stringify(figures, null, 2)}\n`);
   } finally {
     await browser.close();
-    await controller.stop();
-    await postgres.stop();
-    await rm(dataDir, { recursive: true, force: true });
   }
 }
 

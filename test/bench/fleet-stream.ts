@@ -3,20 +3,16 @@
  * second each; after a while one page listens to every event, and the fleet is read again and again. Prints, judges
  * nothing. `--instances N`, `--seconds N` of each phase, `--warm-s N` before.
  */
-import { randomBytes } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
-import { rm, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { temporaryDataDir } from "@fulcrum/embedded/default-data-dir.js";
-import { startPostgres } from "@fulcrum/embedded/postgres.js";
 import { Client, FakeAgent, INSTANCES_PER_AGENT } from "./fleet.js";
 import { type Spread, spread } from "./latency.js";
-import { type ServerProcess, startServer } from "./server-process.js";
+import { withOwnController } from "./own-controller.js";
+import type { ServerProcess } from "./server-process.js";
 
-const CONTROLLER = fileURLToPath(new URL("../../../apps/controller/dist/main.js", import.meta.url));
 const READS = 20;
 
 export async function fleetStreamBench(args: readonly string[]): Promise<void> {
@@ -36,23 +32,10 @@ export async function fleetStreamBench(args: readonly string[]): Promise<void> {
   if (!(seconds >= 1 && seconds <= 600)) throw new Error("--seconds must be 1..600");
   const warmS = Number(values["warm-s"]);
   if (!(warmS >= 1 && warmS <= 3_600)) throw new Error("--warm-s must be 1..3600");
-  const dataDir = await temporaryDataDir();
-  const postgres = await startPostgres({ dataDir });
-  const key = `fk_${randomBytes(32).toString("base64url")}`;
-  const controller = await startServer(CONTROLLER, ["--exit-with-parent"], {
-    DATABASE_URL: postgres.url,
-    PORT: "0",
-    FULCRUM_BOOTSTRAP_ADMIN_KEY: key,
-    LOG_LEVEL: "warn",
-  });
-  try {
-    const figures = await measure(controller, key, { instances, seconds, warmS });
-    if (values.json) await writeFile(values.json, `${JSON.stringify(figures, null, 2)}\n`);
-  } finally {
-    await controller.stop();
-    await postgres.stop();
-    await rm(dataDir, { recursive: true, force: true });
-  }
+  const figures = await withOwnController(({ server, key }) =>
+    measure(server, key, { instances, seconds, warmS }),
+  );
+  if (values.json) await writeFile(values.json, `${JSON.stringify(figures, null, 2)}\n`);
 }
 
 async function measure(

@@ -1,17 +1,11 @@
 /** `npm run bench -- holds`: what holds that are in force cost a decision, in reading what it needs to know. */
-import { randomBytes } from "node:crypto";
-import { rm } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
 import { dataSourceOptions, openDatabase } from "@fulcrum/controller/db/data-source.js";
 import { loadContexts } from "@fulcrum/controller/decisions/load-contexts.js";
-import { temporaryDataDir } from "@fulcrum/embedded/default-data-dir.js";
-import { startPostgres } from "@fulcrum/embedded/postgres.js";
 import type { DataSource } from "typeorm";
 import { Client } from "./fleet.js";
 import { register } from "./fleet-stream.js";
-import { startServer } from "./server-process.js";
+import { type OwnController, withOwnController } from "./own-controller.js";
 
-const CONTROLLER = fileURLToPath(new URL("../../../apps/controller/dist/main.js", import.meta.url));
 const INSTANCES = 1_000;
 /** As many as may be in force, one on each instance. */
 const HOLDS = [0, 100, 1_000];
@@ -19,21 +13,16 @@ const HOLDS = [0, 100, 1_000];
 const BATCH = 16;
 const ROUNDS = 300;
 
-export async function holdsBench(): Promise<void> {
-  const dataDir = await temporaryDataDir();
-  const postgres = await startPostgres({ dataDir });
-  const key = `fk_${randomBytes(32).toString("base64url")}`;
-  const controller = await startServer(CONTROLLER, ["--exit-with-parent"], {
-    DATABASE_URL: postgres.url,
-    PORT: "0",
-    FULCRUM_BOOTSTRAP_ADMIN_KEY: key,
-    LOG_LEVEL: "warn",
-  });
-  const source = await openDatabase(dataSourceOptions(postgres.url, 2));
+export function holdsBench(): Promise<void> {
+  return withOwnController(measure);
+}
+
+async function measure({ server, databaseUrl, key }: OwnController): Promise<void> {
+  const source = await openDatabase(dataSourceOptions(databaseUrl, 2));
   try {
-    const admin = new Client(controller.url, key, 4);
+    const admin = new Client(server.url, key, 4);
     const made = await admin.json<{ key: string }>("POST", "/v1/keys", { name: "bench", role: "agent" });
-    const agents = await register(admin, new Client(controller.url, made.key, 4), INSTANCES);
+    const agents = await register(admin, new Client(server.url, made.key, 4), INSTANCES);
     const names = agents.flatMap(({ instances }) => instances);
     let held = 0;
     for (const count of HOLDS) {
@@ -46,9 +35,6 @@ export async function holdsBench(): Promise<void> {
     admin.close();
   } finally {
     await source.destroy();
-    await controller.stop();
-    await postgres.stop();
-    await rm(dataDir, { recursive: true, force: true });
   }
 }
 

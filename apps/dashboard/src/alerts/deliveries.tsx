@@ -2,7 +2,7 @@ import type { Delivery, DeliveryState } from "@fulcrum/contracts/webhooks.js";
 import { useState } from "react";
 import type { Page } from "../api/types.js";
 import { useEvery, useLoad } from "../api/use-load.js";
-import { ActionDialog } from "../ui/action-dialog.js";
+import { ActionButton } from "../ui/action-dialog.js";
 import { SelectField } from "../ui/fields.js";
 import { Age, Curl, Loading, Tag, type Tone } from "../ui/parts.js";
 
@@ -94,26 +94,14 @@ function Failure({ delivery: { lastStatus, lastError } }: { delivery: Delivery }
 }
 
 function RetryButton({ delivery, onDone }: { delivery: Delivery; onDone: () => void }) {
-  const [open, setOpen] = useState(false);
-  const done = () => {
-    setOpen(false);
-    onDone();
-  };
   return (
-    <>
-      <button type="button" className="small" onClick={() => setOpen(true)}>
-        Send again
-      </button>
-      {open && (
-        <ActionDialog
-          title={`Send ${delivery.event} again`}
-          explain={`It was given up after ${delivery.tries} tries. It is sent now with the same id, so that the target can tell it from a new one.`}
-          verb="Send again"
-          request={{ method: "POST", path: `/v1/deliveries/${delivery.id}/retry` }}
-          onDone={done}
-          onClose={() => setOpen(false)}
-        />
-      )}
-    </>
+    <ActionButton
+      label="Send again"
+      title={`Send ${delivery.event} again`}
+      explain={`It was given up after ${delivery.tries} tries. It is sent now with the same id, so that the target can tell it from a new one.`}
+      verb="Send again"
+      request={{ method: "POST", path: `/v1/deliveries/${delivery.id}/retry` }}
+      onDone={onDone}
+    />
   );
 }

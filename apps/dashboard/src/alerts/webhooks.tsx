@@ -1,7 +1,7 @@
 import type { CreatedWebhook, Delivery, Webhook } from "@fulcrum/contracts/webhooks.js";
 import { useState } from "react";
 import { useLoad } from "../api/use-load.js";
-import { ActionDialog } from "../ui/action-dialog.js";
+import { ActionButton, ActionDialog } from "../ui/action-dialog.js";
 import { TextField } from "../ui/fields.js";
 import { Age, Loading, Tag } from "../ui/parts.js";
 import { ShowOnce } from "../ui/show-once.js";
@@ -186,27 +186,15 @@ function Came({ delivery }: { delivery: Delivery }) {
 }
 
 function RemoveButton({ webhook, onDone }: ButtonProps) {
-  const [open, setOpen] = useState(false);
-  const done = () => {
-    setOpen(false);
-    onDone();
-  };
   return (
-    <>
-      <button type="button" className="small" onClick={() => setOpen(true)}>
-        Remove
-      </button>
-      {open && (
-        <ActionDialog
-          title={`Remove ${webhook.url}`}
-          explain="Nothing is sent there any more, and what still waits for it is dropped."
-          verb="Remove"
-          danger
-          request={{ method: "DELETE", path: `/v1/webhooks/${webhook.id}` }}
-          onDone={done}
-          onClose={() => setOpen(false)}
-        />
-      )}
-    </>
+    <ActionButton
+      label="Remove"
+      title={`Remove ${webhook.url}`}
+      explain="Nothing is sent there any more, and what still waits for it is dropped."
+      verb="Remove"
+      danger
+      request={{ method: "DELETE", path: `/v1/webhooks/${webhook.id}` }}
+      onDone={onDone}
+    />
   );
 }

@@ -1,7 +1,7 @@
 import type { ApiKey, CreatedKey } from "@fulcrum/contracts/resources.js";
 import { useState } from "react";
 import { useLoad } from "../api/use-load.js";
-import { ActionDialog } from "../ui/action-dialog.js";
+import { ActionButton, ActionDialog } from "../ui/action-dialog.js";
 import { SelectField, TextField } from "../ui/fields.js";
 import { Age, Loading, PageHead, Tag } from "../ui/parts.js";
 import { ShowOnce } from "../ui/show-once.js";
@@ -100,27 +100,15 @@ function KeyTable({ items, onChange }: { items: readonly ApiKey[]; onChange: () 
 }
 
 function RevokeButton({ apiKey, onDone }: { apiKey: ApiKey; onDone: () => void }) {
-  const [open, setOpen] = useState(false);
-  const done = () => {
-    setOpen(false);
-    onDone();
-  };
   return (
-    <>
-      <button type="button" className="small" onClick={() => setOpen(true)}>
-        Revoke
-      </button>
-      {open && (
-        <ActionDialog
-          title={`Revoke the key of ${apiKey.name}`}
-          explain="Whoever uses it is refused from now on. It cannot be undone."
-          verb="Revoke"
-          danger
-          request={{ method: "DELETE", path: `/v1/keys/${apiKey.id}` }}
-          onDone={done}
-          onClose={() => setOpen(false)}
-        />
-      )}
-    </>
+    <ActionButton
+      label="Revoke"
+      title={`Revoke the key of ${apiKey.name}`}
+      explain="Whoever uses it is refused from now on. It cannot be undone."
+      verb="Revoke"
+      danger
+      request={{ method: "DELETE", path: `/v1/keys/${apiKey.id}` }}
+      onDone={onDone}
+    />
   );
 }

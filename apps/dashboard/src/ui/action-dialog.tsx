@@ -81,3 +81,25 @@ export function ActionDialog(props: ActionProps) {
     </Dialog>
   );
 }
+
+type ButtonProps = Omit<ActionProps, "onClose" | "onDone" | "result"> & {
+  readonly label: string;
+  readonly onDone: () => void;
+};
+
+/** A small button that asks before it makes its call, and is done with its answer. */
+export function ActionButton({ label, onDone, ...action }: ButtonProps) {
+  const [open, setOpen] = useState(false);
+  const done = () => {
+    setOpen(false);
+    onDone();
+  };
+  return (
+    <>
+      <button type="button" className="small" onClick={() => setOpen(true)}>
+        {label}
+      </button>
+      {open && <ActionDialog {...action} onDone={done} onClose={() => setOpen(false)} />}
+    </>
+  );
+}
