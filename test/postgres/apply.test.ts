@@ -112,6 +112,7 @@ test("somebody else's change in between is told, not overwritten", async () => {
   const racing = await racingController(controller, async () => {
     const body = { mode: "recommend" };
     await controller.ask("patchPool", { params: { pool: "second" }, body, headers: { "if-match": "*" } });
+    return undefined;
   });
   try {
     const path = file(...["first", "second", "third"].map((name) => pool(name, "frozen: true\n")));
@@ -126,17 +127,35 @@ test("somebody else's change in between is told, not overwritten", async () => {
   expect(await stored()).toEqual(["first observe 300 v2", "second recommend 300 v2", "third observe 300 v1"]);
 });
 
-/** The controller, with a second person who is quicker at the first change of pool `second`. */
-async function racingController(controller: TestController, quicker: () => Promise<void>) {
+test("an answer that is lost is not taken for a refusal: what may have been written is not called unwritten", async () => {
+  const { controller } = fixture;
+  await apply(file(pool("first"), pool("second"), pool("third")));
+  const losing = await racingController(controller, () => Promise.resolve("lose the answer"));
+  try {
+    const path = file(...["first", "second", "third"].map((name) => pool(name, "frozen: true\n")));
+    const run = await fulcrum({ ...controller, url: losing.url } as TestController, "apply", "-f", path);
+    expect(run.exitCode).toBe(3);
+    expect(run.stderr).toContain("it is not known whether pool second was changed");
+    expect(run.stderr).toContain("Written before it: first. Not written: third.");
+  } finally {
+    await losing.stop();
+  }
+  expect(await stored()).toEqual(["first observe 300 v2", "second observe 300 v2", "third observe 300 v1"]);
+});
+
+/** The controller; before the first change of pool `second` something comes in between, which may say to lose its answer. */
+async function racingController(
+  controller: TestController,
+  between: () => Promise<"lose the answer" | undefined>,
+) {
   let raced = false;
   const server: Server = createServer((request, response) => {
     void (async () => {
       const chunks: Buffer[] = [];
       for await (const chunk of request) chunks.push(chunk as Buffer);
-      if (!raced && request.method === "PATCH" && request.url === "/v1/pools/second") {
-        raced = true;
-        await quicker();
-      }
+      const isIt = !raced && request.method === "PATCH" && request.url === "/v1/pools/second";
+      raced ||= isIt;
+      const loses = isIt && (await between()) !== undefined;
       const headers = Object.entries(request.headers).filter(([name]) =>
         ["authorization", "content-type", "if-match", "accept"].includes(name),
       ) as [string, string][];
@@ -145,6 +164,7 @@ async function racingController(controller: TestController, quicker: () => Promi
         headers,
         body: chunks.length === 0 ? null : Buffer.concat(chunks),
       });
+      if (loses) return void response.destroy();
       const etag = reply.headers.get("etag");
       const told = { "content-type": reply.headers.get("content-type")!, ...(etag ? { etag } : {}) };
       response.writeHead(reply.status, told).end(await reply.text());

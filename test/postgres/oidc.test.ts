@@ -1,5 +1,6 @@
 import { SignJWT } from "jose";
-import { afterAll, describe, expect, test } from "vitest";
+import { Authenticator } from "@fulcrum/controller/access/authenticator.js";
+import { afterAll, describe, expect, test, vi } from "vitest";
 
 import { startController } from "../support/controller.js";
 import { OidcIssuer } from "../support/oidc-issuer.js";
@@ -140,6 +141,47 @@ test("an issuer that is down: 503 for tokens, while API keys work", async () => 
   } finally {
     await controller.close();
   }
+});
+
+test("an issuer that goes away: its last keys serve for an hour, and a key that is not among them is not guessed at", async () => {
+  const leaving = await new OidcIssuer().start();
+  const token = await leaving.token(roles("gpu-staff"), { expiresInS: 4 * 3_600 });
+  const controller = await startController(fixture.database.url, {
+    ...OIDC,
+    FULCRUM_OIDC_ISSUER: leaving.url,
+  });
+  const startedMs = Date.now();
+  const statusAfter = async (minutes: number, key: string) => {
+    vi.useFakeTimers({ toFake: ["Date"], now: startedMs + minutes * 60_000 });
+    try {
+      return (await controller.call("listPools", { key })).status;
+    } finally {
+      vi.useRealTimers();
+    }
+  };
+  try {
+    expect(await statusAfter(0, token)).toBe(200);
+    await leaving.stop();
+    expect(await statusAfter(11, token)).toBe(200);
+    await leaving.rotate();
+    const unknown = await leaving.token(roles("gpu-staff"), { expiresInS: 4 * 3_600 });
+    expect(await statusAfter(12, unknown)).toBe(503);
+    expect(await statusAfter(90, token)).toBe(503);
+  } finally {
+    await controller.close();
+  }
+});
+
+test("a stream that was opened with a token stands while the token does", async () => {
+  const authenticator = fixture.controller.app.get(Authenticator);
+  const isStillIn = (key: string) => authenticator.isStillIn(`Bearer ${key}`);
+  expect(await isStillIn(await issuer.token(roles("gpu-staff")))).toBe(true);
+  expect(await isStillIn(await issuer.token(roles("gpu-staff"), { expiresInS: -120 }))).toBe(false);
+  const body = { name: "page", role: "viewer" } as const;
+  const { id, key } = await fixture.controller.ask("createKey", { body });
+  expect(await isStillIn(key)).toBe(true);
+  await fixture.controller.ask("revokeKey", { params: { id } });
+  await expect.poll(() => isStillIn(key), { timeout: 20_000 }).toBe(false);
 });
 
 test("where no issuer is configured a token is no key", async () => {

@@ -49,5 +49,10 @@ export function limitsFault(limits: Partial<Limits>): { field: keyof Limits; mes
     if (from === undefined || to === undefined || from <= to) continue;
     return { field: low, message: `must be at most limits.${high} (${to}), got ${from}` };
   }
+  const { minSmPct, maxSumPct } = limits;
+  if (minSmPct !== undefined && maxSumPct !== undefined && maxSumPct < 2 * minSmPct) {
+    const least = `at least ${2 * minSmPct}, twice limits.minSmPct`;
+    return { field: "maxSumPct", message: `must be ${least} (${minSmPct}), got ${maxSumPct}` };
+  }
   return null;
 }

@@ -27,6 +27,13 @@ describe("what a file may look like", () => {
     expect(pools.map(({ name }) => name)).toEqual(names);
   });
 
+  test.each(["pools: []\n", "[]", "# there are no pools yet\npools: []\n"])(
+    "a list that is said to be empty: %s",
+    (text) => {
+      expect(readPools(text)).toEqual({ pools: [], faults: [] });
+    },
+  );
+
   test("fills in what is left out", () => {
     const [made] = readPools(pool("a", "guards: {dwellMs: 5}\npolicy: {name: feedback}\n")).pools;
     expect(made).toMatchObject({ mode: "observe", frozen: false, approval: { required: 1 } });
@@ -84,6 +91,12 @@ describe("what is refused, with its place, its bound and what may have been mean
       pool("a", "limits: {minSmPct: 60, maxSmPct: 40}\n"),
       /^7:20 limits\.minSmPct: must be at most limits\.maxSmPct/,
     ],
+    [
+      "limits that no split can meet",
+      pool("a", "limits: {minSmPct: 90, maxSumPct: 50}\n"),
+      /^7:\d+ limits\.maxSumPct: must be at least 180, twice limits\.minSmPct \(90\), got 50$/,
+    ],
+    ["a number for a name", pool("a", "mode: 5\n"), /^7:7 mode: .*got 5\. .*observe.*enforce/],
     ["a name with capitals", pool("Chat"), /^1:7 name: must be 1\.\.63 of a-z/],
     ["a name twice", `${pool("a")}---\n${pool("a")}`, /^8:7 name: a stands on line 1 too$/],
     ["no YAML", "name: a\nmodel: [\n", /^\d+:\d+ is not YAML: /],

@@ -42,7 +42,7 @@ export function readPools(text: string): { readonly pools: PoolSettings[]; reado
   );
   if (broken.length > 0) return { pools: [], faults: broken };
   const entries = documents.flatMap((document) => entriesOf(document as Document));
-  if (entries.length === 0) return { pools: [], faults: [nothingThere()] };
+  if (entries.length === 0) return { pools: [], faults: documents.some(saysNone) ? [] : [nothingThere()] };
   if (entries.length > MAX_POOLS) {
     const message = `holds ${entries.length} pools, more than ${MAX_POOLS}`;
     return { pools: [], faults: [{ line: 1, column: 1, message }] };
@@ -78,6 +78,12 @@ function entriesOf(document: Document): Entry[] {
   const list = isSeq(root) ? root : isSeq(wrapped) ? wrapped : null;
   const nodes = list === null ? [root] : list.items.filter(isNode);
   return nodes.map((node) => ({ document, node }));
+}
+
+/** An empty list that stands there is meant; an empty file may be a pipe that broke. */
+function saysNone({ contents }: Pick<Document, "contents">): boolean {
+  const list = isMap(contents) && contents.items.length === 1 ? contents.get("pools", true) : contents;
+  return isSeq(list) && list.items.length === 0;
 }
 
 interface Found {
@@ -119,8 +125,8 @@ function foundIn(issue: z.core.$ZodIssue, root: unknown): Found[] {
   const name = path.length === 0 ? "" : `${shown(path)}: `;
   if (value === undefined) return [{ path, onKey: false, message: `${name}is required` }];
   const values = knownValues(path);
-  const hint =
-    typeof value === "string" && values.length > 0 ? `. ${suggestion("value", value, values)}` : "";
+  const typed = typeof value === "string" ? value : JSON.stringify(value);
+  const hint = values.length === 0 ? "" : `. ${suggestion("value", typed, values)}`;
   const got = typeof value === "object" ? "" : `, got ${JSON.stringify(value)}`;
   return [{ path, onKey: false, message: `${name}${boundOf(issue)}${got}${hint}` }];
 }

@@ -46,6 +46,8 @@ export function addApply(program: Command, io: Io): void {
       if (options.exitCode && !options.dryRun) throw usageError("--exit-code goes with --dry-run");
       const wanted = await poolsOf(session.io, options.file);
       const { body } = await session.api.call("listPools", {});
+      // An export of no pools: no reason to delete any.
+      if (wanted.length === 0 && options.prune) throw usageError(`${options.file} holds no pool to keep`);
       const steps = planOf(wanted, body.items, options.prune === true);
       const left = options.prune ? [] : unnamed(wanted, body.items).map(({ name }) => name);
       if (options.dryRun) showPlan(session, steps, left, options);
@@ -153,14 +155,18 @@ async function stoppedAt(
   if (!(error instanceof CliFailure)) return error;
   const name = nameOf(step);
   const names = (of: readonly Step[]) => of.filter(differs).map(nameOf).join(", ") || "none";
+  // Without an answer it may have been written all the same.
+  const isKnown = error instanceof Refusal;
   const details = [
     ...(await reasonsOf({ api, io }, step, error)),
-    `Written before it: ${names(done)}. Not written: ${names([step, ...rest])}.`,
+    `Written before it: ${names(done)}. Not written: ${names(isKnown ? [step, ...rest] : rest)}.`,
     "Look with `fulcrum apply --dry-run`, then run it again if you still want it.",
   ];
   return new CliFailure(
     error.exitCode,
-    `pool ${name} was not ${verbOf(step)}; nothing of it was applied.`,
+    isKnown
+      ? `pool ${name} was not ${verbOf(step)}; nothing of it was applied.`
+      : `it is not known whether pool ${name} was ${verbOf(step)}: no answer came.`,
     details,
   );
 }

@@ -21,7 +21,7 @@ export function addExport(group: Command, io: Io): void {
       const settings = pools.map(settingsOf);
       show(settings, () =>
         settings.length === 0
-          ? "# there are no pools yet"
+          ? "# there are no pools yet\npools: []"
           : settings
               .map((one) => stringify(one, { lineWidth: 0 }))
               .join("---\n")

@@ -46,6 +46,9 @@ export async function startDatabase(
   }
 }
 
+/** Everything of a local stack speaks http on 127.0.0.1, whatever certificates this machine's own controller has. */
+const HTTP_ONLY = { FULCRUM_TLS_CERT_FILE: "", FULCRUM_TLS_KEY_FILE: "", FULCRUM_TLS_AGENT_CA_FILE: "" };
+
 /** Returns the controller's address. */
 export async function startController(
   stack: Stack,
@@ -60,6 +63,7 @@ export async function startController(
       HOST: "127.0.0.1",
       PORT: port,
       FULCRUM_BOOTSTRAP_ADMIN_KEY: options.adminKey,
+      ...HTTP_ONLY,
     },
     logFile: join(options.logs, "controller.log"),
   });

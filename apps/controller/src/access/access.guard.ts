@@ -7,14 +7,8 @@ import { ROUTE } from "../http/handles.js";
 import { ProblemError } from "../http/problem-error.js";
 import type { FastifyReply } from "fastify";
 import { agentCertificateOf } from "../http/tls.js";
+import { Authenticator } from "./authenticator.js";
 import type { CallerRequest } from "./caller.js";
-import { type KeyHolder, KeyService } from "./key.service.js";
-import { TokenService } from "./token.service.js";
-
-/** A key holds 46 characters; tokens may be as long as a header gets through proxies. */
-const MAX_KEY = 256;
-const MAX_TOKEN = 8_192;
-const JWT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
 /** What each role may do. An agent key speaks the agent API and nothing else, so that a leaked one changes no SLO. */
 const GRANTS: Record<Role, readonly Role[]> = {
@@ -32,8 +26,7 @@ const GRANTS: Record<Role, readonly Role[]> = {
 export class AccessGuard implements CanActivate {
   constructor(
     @Inject(Reflector) private readonly reflector: Reflector,
-    @Inject(KeyService) private readonly keys: KeyService,
-    @Inject(TokenService) private readonly tokens: TokenService,
+    @Inject(Authenticator) private readonly authenticator: Authenticator,
     @Inject(CONFIG) private readonly config: Config,
   ) {}
 
@@ -41,7 +34,7 @@ export class AccessGuard implements CanActivate {
     const route = this.reflector.get<Route | undefined>(ROUTE, context.getHandler());
     if (!route?.role) return true;
     const request = context.switchToHttp().getRequest<CallerRequest>();
-    const holder = await this.authenticate(request.headers.authorization);
+    const holder = await this.authenticator.holderOf(request.headers.authorization);
     if (!GRANTS[holder.role].includes(route.role)) {
       throw new ProblemError(
         "forbidden",
@@ -56,20 +49,5 @@ export class AccessGuard implements CanActivate {
       void context.switchToHttp().getResponse<FastifyReply>().removeHeader("Connection");
     }
     return true;
-  }
-
-  private async authenticate(header: string | undefined): Promise<KeyHolder> {
-    if (!header) throw new ProblemError("unauthenticated", "Send Authorization: Bearer <key>.");
-    const given = /^Bearer\s+(\S+)$/i.exec(header)?.[1] ?? "";
-    const holder =
-      JWT.test(given) && given.length <= MAX_TOKEN
-        ? await this.tokens.holderOf(given)
-        : await this.byKey(given);
-    if (!holder) throw new ProblemError("unauthenticated", "The API key is unknown or was revoked.");
-    return holder;
-  }
-
-  private async byKey(key: string): Promise<KeyHolder | null> {
-    return key === "" || key.length > MAX_KEY ? null : this.keys.holderOf(key);
   }
 }

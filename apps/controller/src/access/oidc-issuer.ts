@@ -1,10 +1,19 @@
-import { createRemoteJWKSet, customFetch, type JWTVerifyGetKey, errors } from "jose";
+import {
+  createLocalJWKSet,
+  createRemoteJWKSet,
+  customFetch,
+  type JSONWebKeySet,
+  type JWTVerifyGetKey,
+  errors,
+} from "jose";
 import { z } from "zod";
 import { isHttpsOrLoopback } from "../config-fields.js";
 
 const TIMEOUT_MS = 5_000;
 /** The issuer's keys and addresses are read again after this long. */
 const KEYS_MS = 600_000;
+/** While the issuer is away its last keys serve so long: an outage of minutes locks nobody out who has a token. */
+const GRACE_MS = 3_600_000;
 const DISCOVERY_MS = 3_600_000;
 /** A key that is not known is looked for at most this often, whoever sends how many tokens. */
 const LOOK_AGAIN_MS = 5_000;
@@ -24,6 +33,7 @@ export class OidcIssuer {
   private found: { readonly uri: string; readonly keys: JWTVerifyGetKey; readonly untilMs: number } | null =
     null;
   private finding: Promise<JWTVerifyGetKey> | null = null;
+  private last: { readonly keys: JWTVerifyGetKey; readonly atMs: number } | null = null;
   private down: { readonly why: IssuerDown; readonly untilMs: number } | null = null;
 
   constructor(private readonly issuer: string) {}
@@ -37,9 +47,19 @@ export class OidcIssuer {
       if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys)
         throw error;
       if (error instanceof errors.JOSENotSupported) throw error;
-      throw this.asDown(error);
+      return this.lastKey(this.asDown(error), header, token);
     }
   };
+
+  /** Among the keys that were known when it last answered; one that is not among them may be a new one. */
+  private async lastKey(down: IssuerDown, ...asked: Parameters<JWTVerifyGetKey>) {
+    if (this.last === null || Date.now() - this.last.atMs > GRACE_MS) throw down;
+    try {
+      return await this.last.keys(...asked);
+    } catch {
+      throw down;
+    }
+  }
 
   private async keys(): Promise<JWTVerifyGetKey> {
     if (this.found && this.found.untilMs > Date.now()) return this.found.keys;
@@ -72,8 +92,20 @@ export class OidcIssuer {
       timeoutDuration: TIMEOUT_MS,
       cooldownDuration: LOOK_AGAIN_MS,
       cacheMaxAge: KEYS_MS,
-      [customFetch]: async (url) => new Response(await this.text(url)),
+      [customFetch]: async (url) => {
+        const text = await this.text(url);
+        this.remember(text);
+        return new Response(text);
+      },
     });
+  }
+
+  private remember(text: string): void {
+    try {
+      this.last = { keys: createLocalJWKSet(JSON.parse(text) as JSONWebKeySet), atMs: Date.now() };
+    } catch {
+      // jose says what is wrong with it where it reads it itself.
+    }
   }
 
   private async json(url: string): Promise<unknown> {

@@ -3,7 +3,7 @@ import { routes } from "@fulcrum/contracts/routes.js";
 import { Controller, Headers, Inject, Param, Query, Res } from "@nestjs/common";
 import type { FastifyReply } from "fastify";
 import type { z } from "zod";
-import { KeyService } from "../access/key.service.js";
+import { Authenticator } from "../access/authenticator.js";
 import { Handles } from "../http/handles.js";
 import { EventStreams } from "./event-streams.js";
 import { FleetPageRead } from "./fleet-page.read.js";
@@ -23,7 +23,7 @@ export class LiveController {
     @Inject(FleetPageRead) private readonly fleetPage: FleetPageRead,
     @Inject(SeriesRead) private readonly seriesRead: SeriesRead,
     @Inject(EventStreams) private readonly streams: EventStreams,
-    @Inject(KeyService) private readonly keys: KeyService,
+    @Inject(Authenticator) private readonly authenticator: Authenticator,
   ) {}
 
   @Handles(routes.getFleet)
@@ -46,8 +46,7 @@ export class LiveController {
     @Headers("authorization") authorization: string,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const key = authorization.replace(/^Bearer\s+/i, "");
-    const allowed = async () => (await this.keys.holderOf(key)) !== null;
+    const allowed = () => this.authenticator.isStillIn(authorization);
     await this.streams.open({ instance: query.instance ?? null, allowed }, lastEventId, () => {
       reply.hijack();
       reply.raw.writeHead(200, STREAM_HEADERS);
