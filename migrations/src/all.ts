@@ -10,6 +10,7 @@ import { Traces1764000000008 } from "./1764000000008-traces.js";
 import { Capacity1764000000009 } from "./1764000000009-capacity.js";
 import { AuditMonthsByDatabaseClock1764000000010 } from "./1764000000010-audit-months-by-database-clock.js";
 import { StoppedMoves1764000000011 } from "./1764000000011-stopped-moves.js";
+import { DeliveryClaims1764000000012 } from "./1764000000012-delivery-claims.js";
 
 /** Every migration, oldest first; listed by hand, so that none is picked up by accident. */
 export const MIGRATIONS = [
@@ -25,4 +26,5 @@ export const MIGRATIONS = [
   Capacity1764000000009,
   AuditMonthsByDatabaseClock1764000000010,
   StoppedMoves1764000000011,
+  DeliveryClaims1764000000012,
 ];

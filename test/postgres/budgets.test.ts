@@ -8,7 +8,7 @@ import { fulcrum } from "../support/cli.js";
 import type { TestController } from "../support/controller.js";
 import { TestAgent } from "../support/test-agent.js";
 import { useControllers } from "../support/use-controllers.js";
-import { WebhookReceiver, verify } from "../support/webhook-receiver.js";
+import { typeOf, WebhookReceiver, verify } from "../support/webhook-receiver.js";
 import { instanceReport, poolBody, registrationEntry, report, SLO, wireWindow } from "../support/wire.js";
 
 const fixture = useControllers({ replicas: 2 });
@@ -48,6 +48,13 @@ async function budgetOf(pool: string, requests: number) {
     }, SOON)
     .toBe(requests);
   return fixture.controller.ask("getBudget", { params: { pool } });
+}
+
+async function changeOfPool(pool: string, table: "alerts" | "budget_buckets", change: string) {
+  await fixture.controller.source.query(
+    `UPDATE ${table} SET ${change} WHERE pool_id = (SELECT id FROM pools WHERE name = $1)`,
+    [pool],
+  );
 }
 
 test("each window counts once: repeats, two replicas and reports at the same time change nothing", async () => {
@@ -158,15 +165,32 @@ test("a pool that burns its budget fires one alert on two controllers, which end
     query: { subject: `pool/${scene.pool}`, action: "alert.firing" },
   });
   expect(audit.items).toHaveLength(3);
-  // Ten minutes later the last five minutes are empty; the other two pairs still burn.
+  // A total outage: ten minutes after the last one has finished they still arrive.
+  const hour = async () => (await alertsOf()).find(({ name }) => name === "burn_1h")!;
+  await changeOfPool(scene.pool, "budget_buckets", "from_at = from_at - interval '10 min'");
+  await seen(scene, { finished: 0, ttft: histogramAt(20, 0), tpot: histogramAt(20, 0) }, 2);
+  await changeOfPool(scene.pool, "alerts", "quiet_since = now() - interval '10 min'");
+  await expect
+    .poll(async () => {
+      await look();
+      return hour();
+    }, SOON)
+    .toMatchObject({ endedAt: null, message: expect.stringContaining("It fires on: requests arrive") });
+  expect(receiver.idsOf("alert.resolved")).toEqual([]);
+  // Then nothing is heard of it. Looks of now come in between, and hear of requests.
+  await look(Date.now() + LATER_MS);
+  await look(Date.now() + 2 * LATER_MS);
+  expect(await hour()).toMatchObject({ endedAt: null });
   await expect
     .poll(async () => {
       await look(Date.now() + LATER_MS);
-      await look(Date.now() + 2 * LATER_MS);
+      await look(Date.now() + 8 * LATER_MS);
       return (await alertsOf("resolved")).map(({ name }) => name);
     }, SOON)
-    .toContain("burn_1h");
-  await expect.poll(() => receiver.idsOf("alert.resolved").length, SOON).toBeGreaterThanOrEqual(1);
+    .toEqual(["burn_1h"]);
+  await expect.poll(() => receiver.idsOf("alert.resolved").length, SOON).toBe(1);
+  const resolved = receiver.received.filter(({ body }) => typeOf(body) === "alert.resolved");
+  expect(resolved.at(0)!.body).toContain("no request was heard to arrive for 1 h");
   for (const message of receiver.received) verify(hook.secret, message);
   await fixture.controller.ask("deleteWebhook", { params: { id: hook.id } });
 });

@@ -121,10 +121,18 @@ test("an instance's number is what the migration made of its id", async () => {
 
 describe("the comparison", () => {
   /** As if the pool had been made two hours ago, and its canary begun 40 minutes ago. */
-  async function anOldCanary(pool: string, lateRest: (minute: number) => number) {
+  async function anOldCanary(
+    pool: string,
+    lateRest: (minute: number) => number,
+    { moved = true, silentFrom = Infinity }: { moved?: boolean; silentFrom?: number } = {},
+  ) {
     const { agent, names } = await aPool(pool, 4);
     await patch(pool, { mode: "canary", canary: { share: 0.25 } });
     const { instances } = await canaryOf(pool);
+    if (moved) {
+      await evaluate(fixture.controller, instances[0]!);
+      await agent.carryOut(instances[0]!, 1);
+    }
     const sinceMs = Date.now() - 40 * MINUTE_MS;
     await fixture.controller.source.query(
       "UPDATE pools SET canary_since = $2, alike_since = $2::timestamptz - interval '1 hour' WHERE name = $1",
@@ -134,7 +142,8 @@ describe("the comparison", () => {
     for (let minute = -60; minute < 39; minute += 1) {
       const endAtMs = sinceMs + (minute + 0.5) * MINUTE_MS;
       const late = Math.round(40 * lateRest(minute));
-      const rows = names.map((name, i) => {
+      const serving = names.filter((name) => minute < silentFrom || !instances.includes(name));
+      const rows = serving.map((name, i) => {
         const good = instances.includes(name) && minute >= 0 ? 36 : 40 - late;
         const ttft = {
           ...histogramAt(200, good),
@@ -154,7 +163,7 @@ describe("the comparison", () => {
         ],
       );
     }
-    return { agent, names };
+    return { agent, names, sinceMs };
   }
 
   async function counted(): Promise<void> {
@@ -172,6 +181,7 @@ describe("the comparison", () => {
     expect(found.before?.diff).toBeCloseTo(0, 1);
     expect(found.diffShare).toBeGreaterThan(0.1);
     expect(found.lowShare).toBeGreaterThan(0);
+    expect(found).toMatchObject({ moves: 1, silentBlocks: 0, heldBlocks: 0 });
     const evidence = await fixture.controller.ask("getEvidence", { params: { pool: "compared" } });
     expect(evidence.canary).toEqual(found);
     expect(evidence.message).toContain("The canary does better");
@@ -181,6 +191,51 @@ describe("the comparison", () => {
     expect(set.stderr).toContain("So far: ");
     expect(set.stderr).toContain("The canary does better");
     expect(set.stdout).toContain("the canary's instances keep the split that they have");
+  });
+
+  test("no good is said of a canary that served nothing for its last minutes", async () => {
+    await anOldCanary("silent", () => 0.3, { silentFrom: 32 });
+    await counted();
+    const found = await canaryOf("silent");
+    expect(found.silentBlocks).toBeGreaterThanOrEqual(5);
+    expect(found).toMatchObject({ verdict: "cannot_tell" });
+    expect(found.message).toContain(`The canary served nothing in ${found.silentBlocks} of `);
+  });
+
+  test("nor of one that was never moved", async () => {
+    await anOldCanary("unmoved", () => 0.3, { moved: false });
+    await counted();
+    const found = await canaryOf("unmoved");
+    expect(found).toMatchObject({ verdict: "cannot_tell", moves: 0 });
+    expect(found.message).toContain("moved none of its instances since it began");
+  });
+
+  test("minutes in which its instances were held are left out, whatever held them", async () => {
+    const { sinceMs } = await anOldCanary("halted", () => 0.3);
+    await counted();
+    const { blocks, instances } = await canaryOf("halted");
+    const at = (minute: number) => new Date(sinceMs + minute * MINUTE_MS);
+    const everyMinute = JSON.stringify({ cron: "* * * * *", timeZone: "Etc/UTC", durationMs: MINUTE_MS });
+    const holds = [
+      ["pause", null, at(1), at(11), null, null],
+      ["pin", instances[0]!, at(20), at(25), null, null],
+      ["pause", null, at(30), null, at(33), null],
+      ["freeze_window", null, at(34), null, at(36), everyMinute],
+    ];
+    for (const hold of holds)
+      await fixture.controller.source.query(
+        `INSERT INTO holds (id, kind, pool_id, instance_id, reason, actor, starts_at, until, ended_at, schedule)
+         SELECT gen_random_uuid(), $1, p.id, i.id, 'test', 'test', $3, $4, $5, $6
+         FROM pools p LEFT JOIN instances i ON i.name = $2 WHERE p.name = 'halted'`,
+        hold,
+      );
+    await fixture.controller.source.query(
+      "UPDATE pools SET frozen = true, updated_at = $1 WHERE name = 'halted'",
+      [at(38)],
+    );
+    const found = await canaryOf("halted");
+    expect(found).toMatchObject({ heldBlocks: 21, blocks: blocks - 21 });
+    expect(found.message).toContain("in which all of its instances were held are left out");
   });
 
   test("with another SLO it begins anew, and nothing is known of before", async () => {

@@ -87,6 +87,15 @@ test("an alert says how bad it is, and what it is about", () => {
   }
 });
 
+test("an engine that is dead behind a live agent pages; messages that were given up long ago do not fire for ever", () => {
+  const rule = (name: string) => rules.find(({ alert }) => alert === name);
+  expect(rule("FulcrumInstancesStale")).toMatchObject({
+    expr: expect.stringContaining("fulcrum_instances_stale"),
+    labels: { severity: "page" },
+  });
+  expect(rule("FulcrumWebhookDeadLetters")!.expr).toBe("max(delta(fulcrum_webhook_deliveries_dead[1d])) > 0");
+});
+
 test("rates are taken of counters only", () => {
   const expressions = [
     ...rules.map(({ expr }) => expr),

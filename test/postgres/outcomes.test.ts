@@ -316,7 +316,16 @@ test("in observe nothing moves: what was predicted of staying is judged, and not
   expect(item).toMatchObject({ mode: "observe", subject: "stay", trials: 1 });
   const { would_have_helped, would_not, cannot_tell } = item!.hindsight!;
   expect(would_have_helped + would_not + cannot_tell).toBe(1);
-  expect(evidence.message).toContain("Of the moves that were only recorded");
+  // The gain stands behind both counts, not behind the moves that would not have helped.
+  await fixture.controller.source.query(
+    `UPDATE outcomes SET hindsight = hindsight::jsonb || '{"verdict": "would_have_helped", "gainShare": 0.5955}' WHERE decision_id = $1`,
+    [decision],
+  );
+  const told = await fixture.controller.ask("getEvidence", { params: { pool: scene.pool } });
+  expect(told.message).toContain(
+    "Of the moves that were only recorded 1 would have helped and 0 would not, and of 0 it cannot be told. " +
+      "By the model the one of which it can be told would have gained 59.55 points.",
+  );
   expect(await rolloutsOf(scene.instance)).toEqual([]);
 });
 

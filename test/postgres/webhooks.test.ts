@@ -134,6 +134,55 @@ test("after the last try it is a dead letter, which a person can send again", as
   await remove(hook.id);
 });
 
+test("what is being sent is not sent a second time, also where a person asks for it", async () => {
+  const { receiver, hook } = await aTarget({ events: ["slo.changed"] });
+  receiver.reply = null;
+  await changeSlo();
+  await expect.poll(() => receiver.received.length, SOON).toBe(1);
+  const [sent] = await deliveriesOf(hook.id);
+  const retry = () => fixture.controller.call("retryDelivery", { params: { id: sent!.id } });
+  // A try may end between two of these, and then the next one is under way.
+  await expect
+    .poll(async () => (await retry()).problem, SOON)
+    .toMatchObject({ status: 409, detail: expect.stringContaining("is being sent at this moment") });
+  // Once a try has failed it may be asked for again.
+  await receiver.stop();
+  await expect.poll(async () => (await retry()).status, SOON).toBe(200);
+  receiver.reply = { status: 204 };
+  await receiver.start();
+  await expect
+    .poll(async () => {
+      await passTime(hook.id, 1);
+      return (await deliveriesOf(hook.id, "delivered")).length;
+    }, SOON)
+    .toBe(1);
+  expect(new Set(receiver.idsOf("slo.changed"))).toEqual(new Set([sent!.id]));
+  await remove(hook.id);
+});
+
+test("targets that never answer keep nobody else's messages waiting", async () => {
+  const hanging = await new WebhookReceiver().start();
+  receivers.push(hanging);
+  hanging.reply = null;
+  const hooks = await Promise.all(
+    Array.from({ length: 11 }, (_, i) =>
+      fixture.controller.ask("createWebhook", {
+        body: { url: `${hanging.url}/${i}`, events: ["slo.changed"] },
+      }),
+    ),
+  );
+  // 176 messages at 10 s each: 16 sends at a time on either replica would be busy for 55 s.
+  for (let i = 0; i < 16; i += 1) await changeSlo();
+  await expect.poll(() => hanging.mostOpen.size, SOON).toBe(hooks.length);
+  const { receiver, hook } = await aTarget({ events: ["slo.changed"] });
+  await changeSlo();
+  await expect.poll(() => receiver.received.length, SOON).toBe(1);
+  // Two by each replica.
+  expect(Math.max(...hanging.mostOpen.values())).toBeLessThanOrEqual(4);
+  for (const { id } of [...hooks, hook]) await remove(id);
+  await hanging.stop();
+});
+
 test("410 disables a webhook: nothing is sent any more, and that is in the audit log", async () => {
   const { receiver, hook } = await aTarget({ events: ["slo.changed"] });
   receiver.reply = { status: 410 };
@@ -157,6 +206,9 @@ test("a redirect is not followed", async () => {
   const tested = await fixture.controller.ask("testWebhook", { params: { id: hook.id } });
   expect(tested).toMatchObject({ state: "dead", lastStatus: 302, lastError: "answered 302", tries: 1 });
   expect(receiver.received.map(({ path }) => path)).toEqual(["/hook"]);
+  // Whoever tested it was told; nobody else is.
+  const metrics = await (await fetch(`${fixture.controller.url}/metrics`)).text();
+  expect(metrics).toMatch(/^fulcrum_webhook_deliveries_dead 0$/m);
   await remove(hook.id);
 });
 
@@ -241,6 +293,19 @@ test("the command line adds, tests, lists and removes, and shows the secret once
   expect(sent.stdout).toContain("webhook.test");
   expect((await fulcrum(fixture.controller, "webhooks", "remove", id!)).exitCode).toBe(0);
   expect((await fulcrum(fixture.controller, "webhooks", "remove", id!)).exitCode).toBe(1);
+});
+
+test("the audit log, which a viewer reads, has a target's host and not its path", async () => {
+  const { receiver, hook } = await aTarget();
+  await fixture.controller.ask("deleteWebhook", { params: { id: hook.id } });
+  const { items } = await fixture.controller.ask("listAudit", { query: { subject: `webhook/${hook.id}` } });
+  const { host } = new URL(receiver.url);
+  expect(items.map(({ before, after }) => ({ before, after }))).toMatchObject([
+    { before: { host }, after: null },
+    { before: null, after: { host } },
+  ]);
+  expect(JSON.stringify(items)).not.toContain(receiver.url);
+  expect(JSON.stringify(items)).not.toContain(new URL(receiver.url).pathname);
 });
 
 const redis: TestRedis | null = await startRedis();

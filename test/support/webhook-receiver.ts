@@ -18,7 +18,11 @@ export interface Reply {
 /** The target of webhooks: it keeps what it got, and answers what it is told to. */
 export class WebhookReceiver {
   readonly received: Received[] = [];
-  reply: Reply = { status: 204 };
+  /** null: it never answers. */
+  reply: Reply | null = { status: 204 };
+  /** Requests that wait for an answer at a time, the most there were, by path. */
+  readonly mostOpen = new Map<string, number>();
+  private readonly open = new Map<string, number>();
   private server: Server | null = null;
   private port = 0;
 
@@ -31,9 +35,15 @@ export class WebhookReceiver {
     const server = createServer((request, response) => {
       const chunks: Buffer[] = [];
       request.on("data", (chunk: Buffer) => chunks.push(chunk));
+      const path = request.url ?? "";
+      const open = (this.open.get(path) ?? 0) + 1;
+      this.open.set(path, open);
+      this.mostOpen.set(path, Math.max(this.mostOpen.get(path) ?? 0, open));
+      response.on("close", () => this.open.set(path, this.open.get(path)! - 1));
       request.on("end", () => {
         const body = Buffer.concat(chunks).toString("utf8");
-        this.received.push({ path: request.url ?? "", headers: request.headers, body });
+        this.received.push({ path, headers: request.headers, body });
+        if (!this.reply) return;
         response.writeHead(this.reply.status, this.reply.headers);
         response.end(this.reply.body);
       });

@@ -71,7 +71,9 @@ export const alert = z
     pool: name,
     name: burnName,
     severity,
-    message: z.string(),
+    message: z
+      .string()
+      .meta({ description: "What its windows say; also why it fires on with too few requests." }),
     startedAt: timestamp,
     endedAt: timestamp.nullable().meta({ description: "null: it fires." }),
     values: z

@@ -10,7 +10,7 @@ export const canaryVerdict = z.enum(["better", "worse", "no_difference", "cannot
   id: "CanaryVerdict",
   description:
     "better, worse: the interval lies above or below zero; no_difference: it lies within two points of it; cannot_tell: " +
-    "neither, or there are too few blocks.",
+    "neither, there are too few blocks, or good would be said of a canary that stopped serving or was never moved.",
 }) satisfies z.ZodType<CanaryVerdict>;
 
 export const canary = z
@@ -24,6 +24,16 @@ export const canary = z
     instances: z.array(name).meta({ description: "Those that the policy moves; empty in any other mode." }),
     rest: z.array(name),
     blocks: z.int().meta({ description: "Blocks of time since, in which both parts served requests." }),
+    silentBlocks: z.int().meta({
+      description:
+        "Blocks of time since in which the rest served and the canary did not, though at its usual share it would have. With more than 1 in 20 of them, or the newest 5, no good is said of it.",
+    }),
+    heldBlocks: z
+      .int()
+      .meta({ description: "Blocks that are left out, since holds held all of its instances." }),
+    moves: z.int().meta({
+      description: "Changes that the policy has made on its instances since; 0: no good is said of it.",
+    }),
     blockMs: z.int(),
     minBlocks: z.int().meta({ description: "With fewer nothing is said." }),
     before: z.strictObject({ diff: difference, blocks: z.int() }).nullable().meta({

@@ -30,7 +30,7 @@ const MOST_NAMED = 8;
 function canaryText(canary: Canary, nowMs: number): string {
   const { since, blocks, minBlocks, blockMs, before, lowShare, highShare } = canary;
   if (since === null) return `${canary.message} Start one: fulcrum pools set ${canary.pool} --mode canary`;
-  const { diffShare, confidence } = canary;
+  const { diffShare, confidence, silentBlocks, heldBlocks } = canary;
   const interval =
     lowShare === null || highShare === null
       ? ""
@@ -40,7 +40,11 @@ function canaryText(canary: Canary, nowMs: number): string {
     ["since", agoOf(since, nowMs)],
     ["moved", named(canary.instances)],
     ["rest", named(canary.rest)],
-    ["blocks", `${blocks} of ${durationWords(blockMs)} (at least ${minBlocks})`],
+    ["moves", `${canary.moves} made by the policy`],
+    [
+      "blocks",
+      `${blocks} of ${durationWords(blockMs)} (at least ${minBlocks}); ${silentBlocks} silent, ${heldBlocks} held`,
+    ],
     [
       "before",
       before === null ? "not known" : `${pointsOf(before.diff)} points over ${before.blocks} blocks`,

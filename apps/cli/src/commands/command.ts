@@ -118,7 +118,8 @@ export function wholeIn(least: number, most: number): (text: string) => number {
 export function shareOf(text: string): number {
   const match = /^(?:p(\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)\s*%|(\d*\.?\d+))$/.exec(text.trim());
   const percent = match?.[1] ?? match?.[2];
-  const value = percent === undefined ? Number(match?.[3] ?? Number.NaN) : Number(percent) / 100;
+  // 99.9 / 100 is 0.9990000000000001.
+  const value = percent === undefined ? Number(match?.[3] ?? Number.NaN) : Number(`${percent}e-2`);
   if (!(value > 0 && value <= 1)) {
     throw new InvalidArgumentError("It must be a share such as 0.9, 90% or p90.");
   }

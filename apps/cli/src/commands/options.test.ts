@@ -22,7 +22,11 @@ describe("values on the command line", () => {
     ["p99.9", 0.999],
     ["1", 1],
     [".5", 0.5],
-  ])("the share %s is %d", (text, want) => expect(shareOf(text)).toBeCloseTo(want, 12));
+    ["99.9%", 0.999],
+    ["99.99 %", 0.9999],
+    ["57%", 0.57],
+    ["100%", 1],
+  ])("the share %s is %d to the last digit", (text, want) => expect(shareOf(text)).toBe(want));
 
   it.each(["90", "0", "p0", "-1", "", "x", "120%"])("%j is no share", (text) =>
     expect(() => shareOf(text)).toThrow("share such as 0.9, 90% or p90"),

@@ -22,7 +22,7 @@ export class AlertRow {
   values!: Alert["values"];
   @Column("timestamptz", { name: "started_at" })
   startedAt!: Date;
-  /** Since when it would not fire any more; null: it would. */
+  /** Since when something speaks for its end (standing.ts); null: nothing does. */
   @Column("timestamptz", { name: "quiet_since", nullable: true })
   quietSince!: Date | null;
   @Column("timestamptz", { name: "ended_at", nullable: true })

@@ -1,4 +1,5 @@
 import type { Alert, alertQuery } from "@fulcrum/contracts/budgets.js";
+import { type Heard, QUIET_MS, type Standing, standingOf } from "@fulcrum/core/budget/standing.js";
 import { Inject, Injectable, type OnModuleInit } from "@nestjs/common";
 import { DataSource, type EntityManager, IsNull } from "typeorm";
 import type { z } from "zod";
@@ -15,8 +16,6 @@ import { AlertRow } from "./alert.row.js";
 const LOOK_LOCK = 4_702_115;
 /** Each replica looks at most so often: the shortest window is five minutes. */
 const LOOK_EVERY_MS = 15_000;
-/** An alert ends once it has had no reason for so long, so that a rate at its threshold does not fire at every look. */
-const QUIET_MS = 120_000;
 
 type Named = AlertRow & { readonly pool: PoolRow };
 
@@ -134,34 +133,52 @@ async function settle(
   const burns = new Map(
     pools.flatMap((pool) => pool.burn.map((one) => [keyOf(pool.id, one.name), one] as const)),
   );
+  const heard = await heardOf(manager, [...new Set(open.map(({ poolId }) => poolId))], nowMs);
   const audit: AuditRecord[] = [];
   for (const row of open) {
-    const { id, name, severity, quietSince, startedAt } = row;
-    const now = burns.get(keyOf(row.poolId, name));
-    const firing = now?.firing ?? false;
-    if (firing && quietSince !== null) await manager.update(AlertRow, { id }, { quietSince: null });
-    if (firing) continue;
-    const sinceMs = quietSince?.getTime() ?? nowMs;
-    if (quietSince === null) await manager.update(AlertRow, { id }, { quietSince: new Date(sinceMs) });
+    const { id, name, severity, startedAt } = row;
+    const burn = burns.get(keyOf(row.poolId, name));
     // Of a pool that is gone, or has such a pair no more, nothing will be heard.
-    if (now && nowMs - sinceMs < QUIET_MS) continue;
+    const now: Standing = burn
+      ? standingOf(burn, heard.get(row.poolId) ?? { instances: 0, arrivals: 0 })
+      : { state: "ending", afterMs: 0, message: "The pool has no such budget any more." };
+    if (now.state === "firing") {
+      const { message } = now;
+      if (row.quietSince !== null || row.message !== message)
+        await manager.update(AlertRow, { id }, { quietSince: null, message });
+      continue;
+    }
+    const quietSince = row.quietSince ?? new Date(nowMs);
+    if (row.quietSince === null) await manager.update(AlertRow, { id }, { quietSince });
+    if (nowMs - quietSince.getTime() < now.afterMs) continue;
     const endedAt = new Date(nowMs);
     await manager.update(AlertRow, { id, endedAt: IsNull() }, { endedAt });
     audit.push({
       action: "alert.resolved",
       subject: `pool/${row.pool.name}`,
       before: { alert: id, name, severity, startedAt },
-      after: {
-        alert: id,
-        name,
-        severity,
-        startedAt,
-        endedAt,
-        message: now?.message ?? "The pool has no such budget any more.",
-      },
+      after: { alert: id, name, severity, startedAt, endedAt, message: now.message },
     });
   }
   return audit;
+}
+
+/** What came in at pools with an open alert. Windows are sought by the time that their partitions are cut by. */
+async function heardOf(
+  manager: EntityManager,
+  pools: readonly string[],
+  nowMs: number,
+): Promise<ReadonlyMap<string, Heard>> {
+  if (pools.length === 0) return new Map();
+  const rows = await manager.query<(Heard & { pool_id: string })[]>(
+    `SELECT i.pool_id, count(*)::int AS instances, coalesce(sum(w.arrivals), 0)::float8 AS arrivals
+     FROM instances i CROSS JOIN LATERAL (
+       SELECT sum((w.body ->> 'arrivals')::float8) AS arrivals FROM windows w
+       WHERE w.instance_id = i.id AND w.received_at > $2 AND w.received_at <= $3) w
+     WHERE i.pool_id = ANY($1::uuid[]) AND i.deleted_at IS NULL GROUP BY 1`,
+    [pools, new Date(nowMs - QUIET_MS), new Date(nowMs)],
+  );
+  return new Map(rows.map((row) => [row.pool_id, row]));
 }
 
 function toAlert(row: Named): Alert {

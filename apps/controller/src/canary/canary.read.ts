@@ -1,11 +1,18 @@
 import type { Canary } from "@fulcrum/contracts/canary.js";
-import { type Block, CONFIDENCE, judgeCanary, LEAST_BLOCKS } from "@fulcrum/core/outcome/canary.js";
+import {
+  type Block,
+  CONFIDENCE,
+  judgeCanary,
+  LEAST_BLOCKS,
+  type Seen,
+} from "@fulcrum/core/outcome/canary.js";
 import { Inject, Injectable } from "@nestjs/common";
 import { DataSource, MoreThan } from "typeorm";
 import { findPool } from "../pools/pool.service.js";
 import type { PoolRow } from "../pools/pool.rows.js";
 import { CanaryBlockRow } from "./canary-block.row.js";
 import { BLOCK_MS, KEEP_BLOCKS_MS } from "./canary.service.js";
+import { heldTimesOf } from "./held-times.js";
 import { type Parts, partsOf } from "./parts-of-pool.js";
 
 /** How a canary does, for the admin API. */
@@ -21,8 +28,9 @@ export class CanaryRead {
   async of(pool: PoolRow): Promise<Canary> {
     const parts = await partsOf(this.source.manager, pool);
     const since = pool.mode === "canary" ? pool.canarySince : null;
-    const { before, during } = await this.blocks(pool.id, since);
-    const finding = judgeCanary(before, during);
+    const { before, during, heldBlocks } = await this.blocks(pool, parts, since);
+    const moves = await this.movesOf(parts, since);
+    const finding = judgeCanary(before, during, { moves, heldBlocks });
     const names = (members: Parts["rest"]) => members.map(({ name }) => name).sort();
     return {
       ...finding,
@@ -31,6 +39,8 @@ export class CanaryRead {
       since: since?.toISOString() ?? null,
       instances: names(parts.canary),
       rest: names(parts.rest),
+      heldBlocks,
+      moves,
       blockMs: BLOCK_MS,
       minBlocks: LEAST_BLOCKS,
       confidence: CONFIDENCE,
@@ -39,27 +49,52 @@ export class CanaryRead {
     };
   }
 
-  /** Those in which both parts served something, oldest first. */
-  private async blocks(poolId: string, since: Date | null): Promise<{ before: Block[]; during: Block[] }> {
-    if (since === null) return { before: [], during: [] };
+  /** Those in which the rest served something, oldest first; before the canary began also the canary's instances. */
+  private async blocks(pool: PoolRow, parts: Parts, since: Date | null): Promise<Blocks> {
+    if (since === null) return { before: [], during: [], heldBlocks: 0 };
     const rows = await this.source.manager.find(CanaryBlockRow, {
-      where: { poolId, since, at: MoreThan(new Date(Date.now() - KEEP_BLOCKS_MS)) },
+      where: { poolId: pool.id, since, at: MoreThan(new Date(Date.now() - KEEP_BLOCKS_MS)) },
       order: { at: "ASC" },
     });
-    const usable = rows.flatMap((row) => {
-      const block = blockOf(row);
-      return block ? [{ at: row.at, block }] : [];
-    });
-    const of = (during: boolean) =>
-      usable.filter(({ at }) => at >= since === during).map(({ block }) => block);
-    return { before: of(false), during: of(true) };
+    const isHeld = await heldTimesOf(this.source.manager, pool, parts.canary, since);
+    const before = rows.filter(({ at }) => at < since).flatMap((row) => seenIn(row) ?? []);
+    const during = rows
+      .filter(({ at }) => at >= since)
+      .flatMap((row) => {
+        const seen = seenIn(row);
+        // That it served nothing tells of it also while it is held.
+        const held = seen?.canary != null && isHeld(row.at.getTime(), row.at.getTime() + BLOCK_MS);
+        return seen ? [{ seen, held }] : [];
+      });
+    return {
+      before: before.filter((seen): seen is Block => seen.canary !== null),
+      during: during.filter(({ held }) => !held).map(({ seen }) => seen),
+      heldBlocks: during.filter(({ held }) => held).length,
+    };
+  }
+
+  /** What the policy asked of the canary's instances since, and they have done. */
+  private async movesOf({ canary }: Parts, since: Date | null): Promise<number> {
+    if (since === null) return 0;
+    const [row] = await this.source.query<{ count: number }[]>(
+      `SELECT count(*)::int AS count FROM reconfigurations
+       WHERE instance_id = ANY($1::uuid[]) AND kind = 'decision' AND state IN ('switched', 'verified') AND created_at >= $2`,
+      [canary.map(({ id }) => id), since],
+    );
+    return row?.count ?? 0;
   }
 }
 
-function blockOf({ canaryRequests, canaryShare, restRequests, restShare }: CanaryBlockRow): Block | null {
-  if (canaryShare === null || restShare === null) return null;
+interface Blocks {
+  readonly before: readonly Block[];
+  readonly during: readonly Seen[];
+  readonly heldBlocks: number;
+}
+
+function seenIn({ canaryRequests, canaryShare, restRequests, restShare }: CanaryBlockRow): Seen | null {
+  if (restShare === null) return null;
   return {
-    canary: { requests: canaryRequests, attainmentShare: canaryShare },
+    canary: canaryShare === null ? null : { requests: canaryRequests, attainmentShare: canaryShare },
     rest: { requests: restRequests, attainmentShare: restShare },
   };
 }

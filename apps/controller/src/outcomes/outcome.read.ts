@@ -151,9 +151,13 @@ function hindsightWords({
   cannot_tell,
   gainShare,
 }: NonNullable<Item["hindsight"]>) {
-  const gain = gainShare === null ? "" : ` (${tidy(gainShare * 100)} points in the mean, by the model)`;
+  const told = would_have_helped + would_not;
+  const gain =
+    gainShare === null
+      ? ""
+      : ` By the model ${told === 1 ? "the one" : `the ${told}`} of which it can be told would have gained ${tidy(gainShare * 100)} points${told === 1 ? "" : " in the mean"}.`;
   return (
-    `Of the moves that were only recorded ${would_have_helped} would have helped, ${would_not} would not${gain}, ` +
-    `and of ${cannot_tell} it cannot be told.`
+    `Of the moves that were only recorded ${would_have_helped} would have helped and ${would_not} would not, ` +
+    `and of ${cannot_tell} it cannot be told.${gain}`
   );
 }

@@ -7,7 +7,14 @@ test.each([
   "64:ff9b::a9fe:a9fe",
   "fe80::1",
   "fd00:ec2::254",
+  "fd20:ce::254",
+  "168.63.129.16",
   "100.100.100.200",
+  "2002:a9fe:a9fe::1",
+  "64:ff9b:1::a9fe:a9fe",
+  "64:ff9b:1:a9fe:a9:fe00::",
+  "::ffff:0:a9fe:a9fe",
+  "::a9fe:a9fe",
   "0.0.0.0",
   "::",
   "224.0.0.1",
@@ -16,12 +23,19 @@ test.each([
   expect(isRefused(address)).toBe(true);
 });
 
-test.each(["10.0.0.7", "192.168.1.1", "127.0.0.1", "::1", "fd12::1", "203.0.113.9", "2001:db8::1"])(
-  "%s may be one",
-  (address) => {
-    expect(isRefused(address)).toBe(false);
-  },
-);
+test.each([
+  "10.0.0.7",
+  "192.168.1.1",
+  "127.0.0.1",
+  "::1",
+  "::ffff:10.0.0.7",
+  "fd12::1",
+  "fd20:ce::253",
+  "203.0.113.9",
+  "2001:db8::1",
+])("%s may be one", (address) => {
+  expect(isRefused(address)).toBe(false);
+});
 
 test.each([
   ["http://169.254.169.254/x", "169.254.169.254"],

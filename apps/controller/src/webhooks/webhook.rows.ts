@@ -45,6 +45,9 @@ export class DeliveryRow {
   createdAt!: Date;
   @Column("timestamptz", { name: "next_try_at", nullable: true })
   nextTryAt!: Date | null;
+  /** Set while a try is under way; of a controller that died it passes by itself. */
+  @Column("timestamptz", { name: "claimed_until", nullable: true })
+  claimedUntil!: Date | null;
   @Column("timestamptz", { name: "ended_at", nullable: true })
   endedAt!: Date | null;
   @Column("integer", { name: "last_status", nullable: true })

@@ -13,16 +13,21 @@ import { type JobQueue, openJobQueue } from "../db/job-queue.js";
 import { LOGGER } from "../obs/logger.js";
 import { Metrics } from "../obs/metrics.js";
 import { ReconfigurationQueue } from "../reconfigurations/reconfiguration.queue.js";
+import { Lanes } from "./lanes.js";
 import { post, POST_WITHIN_MS, type PostResult } from "./post.js";
 import { MAX_TRIES, waitAfter } from "./retries.js";
 import { signedHeaders } from "./signature.js";
 
 /** A try that was begun and of which nothing was heard, since its controller died, is made again after this. */
 export const CLAIM_MS = 3 * POST_WITHIN_MS;
-/** Messages under way at a time, on each replica: by the queue, and as many again by the sweep while the queue is away. */
-const CONCURRENCY = 16;
+/** Webhooks at most. */
+export const MAX_WEBHOOKS = 50;
+/** Messages under way at a time for one webhook, on each replica. */
+const SENDS_PER_HOOK = 2;
+/** On each replica: as many as there can be, so that targets that never answer leave every other one its own. */
+const CONCURRENCY = MAX_WEBHOOKS * SENDS_PER_HOOK;
 const QUEUE = { name: "webhooks", concurrency: CONCURRENCY, connections: { adding: 1, working: 2 } };
-/** Messages queued by one sweep for one webhook: a target that takes ten seconds for each keeps the others waiting less. */
+/** Messages queued by one sweep for one webhook, the oldest first. */
 const PER_HOOK = 25;
 const MAX_DUE = 500;
 // `true`, not a count: see reconfiguration.queue.ts. What fails comes again by the row.
@@ -52,6 +57,7 @@ export class WebhookSender implements OnModuleInit, OnApplicationBootstrap, Befo
   /** Whether the queue was there once: before, what is asked of it waits; from then on it fails at once. */
   private ready = false;
   private readonly direct = new Set<Promise<void>>();
+  private readonly lanes = new Lanes(SENDS_PER_HOOK, 2 * PER_HOOK);
 
   constructor(
     @Inject(CONFIG) private readonly config: Config,
@@ -82,17 +88,18 @@ export class WebhookSender implements OnModuleInit, OnApplicationBootstrap, Befo
   }
 
   async beforeApplicationShutdown(): Promise<void> {
+    this.lanes.close();
     await this.jobs?.close();
     await Promise.all(this.direct);
   }
 
-  /** Queues what is due: what is new, and what the queue has lost. Without the queue it sends itself. */
+  /** Queues what is due, of each webhook in turn: what is new, and what the queue has lost. Without the queue it sends itself. */
   async sweep(nowMs: number = Date.now()): Promise<void> {
     const due = await this.source.query<{ id: string; tries: number }[]>(
       `SELECT d.id, d.tries FROM webhooks w CROSS JOIN LATERAL (
-         SELECT id, tries, next_try_at FROM webhook_deliveries
+         SELECT id, tries, next_try_at, row_number() OVER (ORDER BY next_try_at) AS nth FROM webhook_deliveries
          WHERE webhook_id = w.id AND state = 'pending' AND next_try_at <= $1 ORDER BY next_try_at LIMIT ${PER_HOOK}) d
-       ORDER BY d.next_try_at LIMIT ${MAX_DUE}`,
+       ORDER BY d.nth, d.next_try_at LIMIT ${MAX_DUE}`,
       [new Date(nowMs)],
     );
     if (due.length === 0) return;
@@ -111,10 +118,18 @@ export class WebhookSender implements OnModuleInit, OnApplicationBootstrap, Befo
     }
   }
 
-  /** Tries one message, if it is due and nobody else is at it. */
-  async deliver(id: string, nowMs: number = Date.now()): Promise<void> {
-    const claimed = await claim(this.source.manager, id, nowMs);
-    if (claimed) await this.attempt(claimed, { nowMs });
+  /** Tries one message, if it is due and nobody else is at it; where its webhook is busy, after those before it. */
+  async deliver(id: string): Promise<void> {
+    const [row] = await this.source.query<{ webhook: string }[]>(
+      "SELECT webhook_id AS webhook FROM webhook_deliveries WHERE id = $1 AND state = 'pending'",
+      [id],
+    );
+    if (!row) return;
+    await this.lanes.run(row.webhook, id, async (next) => {
+      const nowMs = Date.now();
+      const claimed = await claim(this.source.manager, next, nowMs);
+      if (claimed) await this.attempt(claimed, { nowMs });
+    });
   }
 
   /** Sends a message that was claimed, and notes what came of it. */
@@ -148,7 +163,7 @@ export class WebhookSender implements OnModuleInit, OnApplicationBootstrap, Befo
       );
       await note(manager, claimed, "dead", null, result);
       await manager.query(
-        `UPDATE webhook_deliveries SET state = 'dead', next_try_at = NULL, ended_at = $2, last_error = 'the webhook was disabled: its target answered 410'
+        `UPDATE webhook_deliveries SET state = 'dead', next_try_at = NULL, claimed_until = NULL, ended_at = $2, last_error = 'the webhook was disabled: its target answered 410'
          WHERE webhook_id = $1 AND state = 'pending'`,
         [claimed.webhook_id, now],
       );
@@ -178,7 +193,7 @@ function jobOf(id: string, tries: number, delay: number) {
 
 async function claim(manager: EntityManager, id: string, nowMs: number): Promise<Claimed | null> {
   const [rows] = await manager.query<[Claimed[], number]>(
-    `UPDATE webhook_deliveries d SET tries = d.tries + 1, next_try_at = $3
+    `UPDATE webhook_deliveries d SET tries = d.tries + 1, next_try_at = $3, claimed_until = $3
      FROM webhooks w WHERE d.id = $1 AND d.state = 'pending' AND d.next_try_at <= $2 AND w.id = d.webhook_id
      RETURNING d.id, d.webhook_id, d.body, d.tries, w.url, w.secret`,
     [id, new Date(nowMs), new Date(nowMs + CLAIM_MS)],
@@ -195,7 +210,7 @@ async function note(
   { status, error, answer }: PostResult,
 ): Promise<void> {
   await manager.query(
-    `UPDATE webhook_deliveries SET state = $3, next_try_at = $4, ended_at = $5, last_status = $6, last_error = $7, last_answer = $8
+    `UPDATE webhook_deliveries SET state = $3, next_try_at = $4, claimed_until = NULL, ended_at = $5, last_status = $6, last_error = $7, last_answer = $8
      WHERE id = $1 AND tries = $2 AND state = 'pending'`,
     [
       id,

@@ -17,9 +17,8 @@ import { findPool } from "../pools/pool.service.js";
 import { isRefused, literalAddress } from "./addresses.js";
 import { newSecret } from "./signature.js";
 import { DeliveryRow, WebhookRow } from "./webhook.rows.js";
-import { CLAIM_MS, WebhookSender } from "./webhook.sender.js";
+import { CLAIM_MS, MAX_WEBHOOKS, WebhookSender } from "./webhook.sender.js";
 
-const MAX_WEBHOOKS = 50;
 /** A person waits for it. */
 const TEST_WITHIN_MS = 5_000;
 
@@ -64,7 +63,7 @@ export class WebhookService {
         action: "webhook.create",
         subject: `webhook/${row.id}`,
         before: null,
-        after: toWebhook(row),
+        after: recordOf(row),
       });
     });
     return { ...toWebhook(row), secret: row.secret };
@@ -78,7 +77,7 @@ export class WebhookService {
       await appendAudit(manager, actor, {
         action: "webhook.delete",
         subject: `webhook/${id}`,
-        before: toWebhook(row),
+        before: recordOf(row),
         after: null,
       });
     });
@@ -122,11 +121,12 @@ export class WebhookService {
       mustBeEnabled(await findWebhook(manager, row.webhookId));
       if (row.state === "delivered")
         throw new ProblemError("conflict", `Delivery ${id} has arrived already; it is not sent twice.`);
+      mustNotBeClaimed(row, new Date());
       const { state, tries } = row;
       await manager.update(
         DeliveryRow,
         { id },
-        { state: "pending", tries: 0, nextTryAt: new Date(), endedAt: null },
+        { state: "pending", tries: 0, nextTryAt: new Date(), claimedUntil: null, endedAt: null },
       );
       await appendAudit(manager, actor, {
         action: "delivery.retry",
@@ -138,10 +138,10 @@ export class WebhookService {
     return this.delivery(id);
   }
 
-  /** What waits and what was given up, and for how long the oldest has waited. */
+  /** What waits and what was given up, but for tests, of which somebody was told at once; and for how long the oldest has waited. */
   async counts(): Promise<{ pending: number; dead: number; oldestS: number }> {
     const [row] = await this.source.query<{ pending: number; dead: number; oldest: number | null }[]>(
-      `SELECT count(*) FILTER (WHERE state = 'pending')::int AS pending, count(*) FILTER (WHERE state = 'dead')::int AS dead,
+      `SELECT count(*) FILTER (WHERE state = 'pending')::int AS pending, count(*) FILTER (WHERE state = 'dead' AND event <> 'webhook.test')::int AS dead,
               extract(epoch FROM now() - min(created_at) FILTER (WHERE state = 'pending'))::float8 AS oldest
        FROM webhook_deliveries WHERE state <> 'delivered'`,
     );
@@ -176,8 +176,18 @@ function mustBeEnabled({ id, disabledAt }: WebhookRow): void {
   );
 }
 
+/** Of a try that is under way it is not known yet whether it arrives. */
+function mustNotBeClaimed({ id, state, claimedUntil }: DeliveryRow, now: Date): void {
+  if (state !== "pending" || claimedUntil === null || claimedUntil <= now) return;
+  throw new ProblemError(
+    "conflict",
+    `Delivery ${id} is being sent at this moment; retry it once that try has ended, at the latest at ${claimedUntil.toISOString()}.`,
+  );
+}
+
 /** Claimed from the start: it is sent by whoever makes it, and not by a sweep. */
 function testRow(hook: WebhookRow, actor: Actor, now: Date): DeliveryRow {
+  const claimedUntil = new Date(now.getTime() + CLAIM_MS);
   const data = { pool: hook.pool, instance: null, actor: actor.name, before: null, after: null };
   return {
     id: uuidV7(),
@@ -187,7 +197,8 @@ function testRow(hook: WebhookRow, actor: Actor, now: Date): DeliveryRow {
     state: "pending",
     tries: 1,
     createdAt: now,
-    nextTryAt: new Date(now.getTime() + CLAIM_MS),
+    nextTryAt: claimedUntil,
+    claimedUntil,
     endedAt: null,
     lastStatus: null,
     lastError: null,
@@ -205,6 +216,12 @@ function toWebhook(row: WebhookRow): Webhook {
     createdBy: row.createdBy,
     disabledAt: row.disabledAt?.toISOString() ?? null,
   };
+}
+
+/** For the audit log, which viewers read: of the URL the host alone, since the path is often what lets one in. */
+function recordOf(row: WebhookRow) {
+  const { url, ...record } = toWebhook(row);
+  return { ...record, host: new URL(url).host };
 }
 
 function toDelivery(row: Named): Delivery {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Block, judgeCanary, LEAST_BLOCKS } from "./canary.js";
+import { type Block, judgeCanary, LEAST_BLOCKS, type Seen } from "./canary.js";
 import { cutAt, inCanary } from "./canary-parts.js";
 
 /** mulberry32, and from it normal deviates: a run of this file sees the same numbers each time. */
@@ -36,6 +36,9 @@ function blockOf(canaryShare: number, restShare = REST, requests = 200): Block {
   };
 }
 
+const judge = (before: readonly Block[], during: readonly Seen[], over = {}) =>
+  judgeCanary(before, during, { moves: 1, heldBlocks: 0, ...over });
+
 describe("the verdict", () => {
   const noise = (seed: number, diff: number, count = 60) => wandering(count, diff, 0.3, normals(seed));
   it.each([
@@ -48,34 +51,66 @@ describe("the verdict", () => {
     ["too few blocks", [], noise(9, 0.3, LEAST_BLOCKS - 1), "cannot_tell"],
     ["one long swing and nothing else", [], wandering(60, 0.1, 0.99, normals(10)), "cannot_tell"],
   ])("%s", (_what, before, during, verdict) => {
-    expect(judgeCanary(before, during).verdict).toBe(verdict);
+    expect(judge(before, during).verdict).toBe(verdict);
   });
 
   it("is told in sentences with the numbers", () => {
     const before = Array.from({ length: 60 }, (_, i) => blockOf(0.5 + (i % 2) / 50));
     const during = Array.from({ length: 60 }, (_, i) => blockOf(0.8 + (i % 2) / 50));
-    const { message, ...found } = judgeCanary(before, during);
+    const { message, ...found } = judge(before, during);
     expect(found).toMatchObject({ verdict: "better", blocks: 60, before: { blocks: 60 } });
     expect(found.diffShare).toBeCloseTo(0.3);
     expect(found.before?.diff).toBeCloseTo(-0.09);
     expect(message).toMatch(
       /^The canary does better: \+30 points \(95 %: \+2\d.* to \+3\d.*\); 81 % of its requests and 60 % of the rest's were within both bounds over 60 blocks; before, when all were treated alike, they differed by -9 points, which is taken off\.$/,
     );
-    expect(judgeCanary([], during.slice(0, 3)).message).toBe(
+    expect(judge([], during.slice(0, 3)).message).toBe(
       "Cannot tell yet: 3 of the 30 blocks of time that are needed, in which both parts served requests.",
     );
   });
 
   it("of an hour in which every request of both was in time is no certainty for ever", () => {
     const few = Array.from({ length: 60 }, () => blockOf(1, 1, 2));
-    const { lowShare, highShare } = judgeCanary([], few);
+    const { lowShare, highShare } = judge([], few);
     expect(highShare! - lowShare!).toBeGreaterThan(0.05);
     expect(
-      judgeCanary(
+      judge(
         [],
         Array.from({ length: 60 }, () => blockOf(1, 1, 600)),
       ).verdict,
     ).toBe("no_difference");
+  });
+});
+
+describe("no good is said of a canary", () => {
+  const good = Array.from({ length: 50 }, (_, i) => blockOf(0.95 + (i % 3) / 100, 0.91));
+  const bad = Array.from({ length: 50 }, (_, i) => blockOf(0.8 + (i % 3) / 100, 0.91));
+  const silent = (count: number, requests = 300): Seen[] =>
+    Array.from({ length: count }, () => ({ canary: null, rest: { requests, attainmentShare: 0.91 } }));
+
+  it.each([
+    ["that serves throughout: it is said", good, 0, "better"],
+    ["that stopped serving", [...good, ...silent(60)], 60, "cannot_tell"],
+    ["that stopped a moment ago", [...good, ...good, ...good, ...silent(5)], 5, "cannot_tell"],
+    ["that was away once in a while: it is said", [...silent(2), ...good], 2, "better"],
+    ["that is worse and stopped: it stays worse", [...bad, ...silent(60)], 60, "worse"],
+    ["that had nothing to serve: it is said", [...good, ...silent(60, 12)], 0, "better"],
+  ])("%s", (_what, during, silentBlocks, verdict) => {
+    expect(judge([], during)).toMatchObject({ verdict, silentBlocks });
+  });
+
+  it("and the sentences say why", () => {
+    const { message, blocks } = judge([], [...good, ...silent(60)]);
+    expect(blocks).toBe(50);
+    expect(message).toMatch(
+      /^Cannot tell\. The canary served nothing in 60 of 110 blocks of time\. Over the blocks in which both parts served: \+\d/,
+    );
+    expect(judge([], silent(40)).message).toContain("served nothing in 40 of 40 blocks");
+    const untouched = judge([], good, { moves: 0, heldBlocks: 7 });
+    expect(untouched.verdict).toBe("cannot_tell");
+    expect(untouched.message).toContain("The policy has moved none of its instances since it began.");
+    expect(untouched.message).toContain("7 blocks in which all of its instances were held are left out.");
+    expect(judge([], bad, { moves: 0 }).verdict).toBe("worse");
   });
 });
 
@@ -93,7 +128,7 @@ describe("how often it claims a difference that there is not", () => {
       const lasting = before > 0 ? 0.05 : 0;
       const claimed = Array.from({ length: RUNS }, () => {
         const blocks = (length: number) => wandering(length, lasting, likeness, normal);
-        const { verdict } = judgeCanary(blocks(before), blocks(count));
+        const { verdict } = judge(blocks(before), blocks(count));
         return verdict === "better" || verdict === "worse";
       }).filter(Boolean).length;
       expect(claimed).toBeLessThanOrEqual(32);
@@ -112,7 +147,7 @@ describe("for any blocks", () => {
   it("the interval is around the difference, the verdict follows it, and the other way round it is the other one", () => {
     fc.assert(
       fc.property(blocks, blocks, (before, during) => {
-        const found = judgeCanary(before, during);
+        const found = judge(before, during);
         const { diffShare, lowShare: low, highShare: high } = found;
         if (low === null || high === null) {
           expect(found.verdict).toBe("cannot_tell");
@@ -122,7 +157,7 @@ describe("for any blocks", () => {
         expect(high).toBeGreaterThan(diffShare!);
         expect(found.verdict === "better").toBe(low > 0);
         expect(found.verdict === "worse").toBe(high < 0);
-        const other = judgeCanary(swapped(before), swapped(during));
+        const other = judge(swapped(before), swapped(during));
         expect(other.diffShare).toBeCloseTo(-diffShare!, 9);
         expect(other.lowShare).toBeCloseTo(-high, 9);
       }),

@@ -18,15 +18,30 @@ export interface Part {
   readonly attainmentShare: number;
 }
 
-/** One block of time in which both parts served requests. */
-export interface Block {
-  readonly canary: Part;
+/** One block of time in which the rest served requests; null: the canary served none. */
+export interface Seen {
+  readonly canary: Part | null;
   readonly rest: Part;
+}
+
+/** One in which both did. */
+export interface Block extends Seen {
+  readonly canary: Part;
+}
+
+/** What came of the canary beside what it served. */
+export interface Treatment {
+  /** Changes that the policy has made on its instances since it began. */
+  readonly moves: number;
+  /** Blocks that are left out: all of its instances were held. */
+  readonly heldBlocks: number;
 }
 
 export interface CanaryFinding {
   readonly verdict: CanaryVerdict;
   readonly blocks: number;
+  /** Those in which the canary served nothing, though it would have by what the rest served. */
+  readonly silentBlocks: number;
   /** The difference before, and over how many blocks; null: too little is known of it to take it off. */
   readonly before: { readonly diff: number; readonly blocks: number } | null;
   readonly diffShare: number | null;
@@ -43,6 +58,11 @@ export const CONFIDENCE = 0.95;
 /** An interval that lies within so much of zero says that there is no difference worth a word. */
 const SAME_WITHIN_SHARE = 0.02;
 const MOST_COSINES = 12;
+/** By chance a part that is sent so many requests a block on average has none in 0.7 % of them (Poisson). */
+const LEAST_EXPECTED = 5;
+/** A canary that was silent in more of its time than this, or in the newest blocks, is not known by what it served. */
+const MOST_SILENT_SHARE = 0.05;
+const NEWEST_BLOCKS = 5;
 
 /** Student's t, two-sided 95 %, by degrees of freedom: 4 (the least that are used) to 24 (two times twelve). */
 const T_95 = [
@@ -51,13 +71,67 @@ const T_95 = [
 ];
 const LEAST_FREEDOM = 4;
 
-/** Blocks oldest first; `before` are those in which all instances were treated alike. */
-export function judgeCanary(before: readonly Block[], during: readonly Block[]): CanaryFinding {
+/**
+ * Blocks oldest first; `before` are those in which all instances were treated alike. Of a canary that served nothing for a
+ * part of its time, or on which nothing was moved, no good is said, however those blocks look in which both served.
+ */
+export function judgeCanary(
+  before: readonly Block[],
+  during: readonly Seen[],
+  { moves, heldBlocks }: Treatment,
+): CanaryFinding {
+  const served = during.filter(isBlock);
+  const { head, words, ...found } = compare(before, served);
+  const silent = silentIn(before, during);
+  const silentBlocks = silent.filter(Boolean).length;
+  const newest = silent.slice(-NEWEST_BLOCKS);
+  const stopped = newest.length === NEWEST_BLOCKS && newest.every(Boolean);
+  const reservations = [
+    ...(stopped || silentBlocks > MOST_SILENT_SHARE * (silentBlocks + served.length)
+      ? [`The canary served nothing in ${silentBlocks} of ${silentBlocks + served.length} blocks of time`]
+      : []),
+    ...(moves === 0 ? ["The policy has moved none of its instances since it began"] : []),
+  ];
+  const good = found.verdict === "better" || found.verdict === "no_difference";
+  const sentences = [
+    ...(good && reservations.length > 0
+      ? ["Cannot tell", ...reservations, `Over the blocks in which both parts served: ${words}`]
+      : [`${head}: ${words}`, ...reservations]),
+    ...(heldBlocks > 0 ? [`${heldBlocks} blocks in which all of its instances were held are left out`] : []),
+  ];
+  return {
+    ...found,
+    verdict: good && reservations.length > 0 ? "cannot_tell" : found.verdict,
+    silentBlocks,
+    message: sentences.map((sentence) => `${sentence}.`).join(" "),
+  };
+}
+
+function isBlock(seen: Seen): seen is Block {
+  return seen.canary !== null;
+}
+
+/** Which blocks the canary was silent in, by its usual requests beside those of the rest. */
+function silentIn(before: readonly Block[], during: readonly Seen[]): boolean[] {
+  const both = [...before, ...during.filter(isBlock)];
+  const rest = sumOf(both.map((block) => block.rest.requests));
+  // One that has never served beside the rest: that it did not is all that is known.
+  const usual = rest > 0 ? sumOf(both.map(({ canary }) => canary.requests)) / rest : Infinity;
+  return during.map((seen) => seen.canary === null && seen.rest.requests * usual >= LEAST_EXPECTED);
+}
+
+type Compared = Omit<CanaryFinding, "silentBlocks" | "message"> & {
+  readonly head: string;
+  /** Without a full stop. */
+  readonly words: string;
+};
+
+function compare(before: readonly Block[], during: readonly Block[]): Compared {
   const blocks = during.length;
   const nothing = { blocks, before: null, diffShare: null, lowShare: null, highShare: null };
   if (blocks < LEAST_BLOCKS) {
-    const message = `Cannot tell yet: ${blocks} of the ${LEAST_BLOCKS} blocks of time that are needed, in which both parts served requests.`;
-    return { ...nothing, verdict: "cannot_tell", message };
+    const words = `${blocks} of the ${LEAST_BLOCKS} blocks of time that are needed, in which both parts served requests`;
+    return { ...nothing, verdict: "cannot_tell", head: NOT_YET, words };
   }
   const now = meanOf(during);
   // However little its blocks tell: its error is taken along, and a lasting difference would else be taken for an effect.
@@ -71,16 +145,15 @@ export function judgeCanary(before: readonly Block[], during: readonly Block[]):
   const seen = `${attainmentWords(during)} within both bounds over ${blocks} blocks`;
   if (now.independent < LEAST_INDEPENDENT) {
     const worth = `blocks that follow each other are so alike that they are worth ${Math.floor(now.independent)}, and ${LEAST_INDEPENDENT} are needed`;
-    const message = `Cannot tell yet: ${seen}; ${worth}.`;
-    return { ...nothing, ...measured, verdict: "cannot_tell", message };
+    return { ...nothing, ...measured, verdict: "cannot_tell", head: NOT_YET, words: `${seen}; ${worth}` };
   }
   const { error, freedom } = both(now, known);
   const half = studentOf(freedom) * error;
   const [lowShare, highShare] = [diffShare - half, diffShare + half];
   const verdict = verdictOf(lowShare, highShare);
   const interval = `${signed(diffShare)} points (95 %: ${signed(lowShare)} to ${signed(highShare)})`;
-  const message = `${HEADS[verdict]}: ${interval}; ${seen}${beforeWords(known)}.`;
-  return { ...measured, verdict, lowShare, highShare, message };
+  const words = `${interval}; ${seen}${beforeWords(known)}`;
+  return { ...measured, verdict, lowShare, highShare, head: HEADS[verdict], words };
 }
 
 function verdictOf(low: number, high: number): CanaryVerdict {
@@ -89,6 +162,7 @@ function verdictOf(low: number, high: number): CanaryVerdict {
   return low >= -SAME_WITHIN_SHARE && high <= SAME_WITHIN_SHARE ? "no_difference" : "cannot_tell";
 }
 
+const NOT_YET = "Cannot tell yet";
 const HEADS: Readonly<Record<CanaryVerdict, string>> = {
   better: "The canary does better",
   worse: "The canary does worse",

@@ -78,7 +78,10 @@ export function judgeHindsight(recorded: Recorded): Hindsight {
   return { verdict, move, staying, moving, gainShare, errorShare, message };
 }
 
-/** What the gain may be, the model being off by `errorShare` either way, lies wholly above the least gain or below it. */
+/**
+ * A gain that is worth a change and more than the model was off by: its sign is not the model's error. It was not to be
+ * where not even gain and error together are worth one.
+ */
 function verdictOf(gainShare: number, errorShare: number): HindsightVerdict {
   if (gainShare > LEAST_GAIN_SHARE && errorShare < gainShare) return "would_have_helped";
   return gainShare + errorShare <= LEAST_GAIN_SHARE ? "would_not" : "cannot_tell";
