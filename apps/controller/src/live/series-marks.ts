@@ -2,7 +2,14 @@ import type { HoldKind, Schedule } from "@fulcrum/contracts/holds.js";
 import type { Series } from "@fulcrum/contracts/live.js";
 import type { DataSource } from "typeorm";
 import { spansBetween } from "../holds/freeze-spans.js";
-import type { Span } from "./series.read.js";
+
+/** Of which instance, from when to when, in steps of what. */
+export interface Span {
+  readonly id: string;
+  readonly fromMs: number;
+  readonly toMs: number;
+  readonly stepMs: number;
+}
 
 /** Marks of each kind, the newest ones; a chart with more is a carpet. */
 const MAX_MARKS = 300;

@@ -5,7 +5,7 @@ import { DataSource } from "typeorm";
 import { CONFIG, type Config } from "../config.js";
 import { ProblemError } from "../http/problem-error.js";
 import { type Fold, foldWindow, percentileMs, perS, sightOf } from "./fold.js";
-import { readMarks } from "./series-marks.js";
+import { readMarks, type Span } from "./series-marks.js";
 import { readDelivered, readSlos, sloAt } from "./series-past.js";
 
 const HOUR_MS = 3_600_000;
@@ -21,13 +21,6 @@ const LATE_MS = 600_000;
 const EARLY_MS = 5_000;
 /** Allocations that are listed; one a minute for a day and a half. */
 const MAX_ASKED = 2_000;
-
-export interface Span {
-  readonly id: string;
-  readonly fromMs: number;
-  readonly toMs: number;
-  readonly stepMs: number;
-}
 
 interface Asked {
   readonly generation: number;

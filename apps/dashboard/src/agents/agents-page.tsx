@@ -2,7 +2,7 @@ import type { AgentResource } from "@fulcrum/contracts/resources.js";
 import { useEffect } from "react";
 import { useLoad } from "../api/use-load.js";
 import { msText, wordsOf } from "../ui/format.js";
-import { Age, Empty, Loading, PageHead, Problem, Tag } from "../ui/parts.js";
+import { Age, Empty, Loading, PageHead, Problem, Table, Tag } from "../ui/parts.js";
 import { instancePath, Link } from "../ui/router.js";
 
 const REFRESH_MS = 5_000;
@@ -36,54 +36,37 @@ export function AgentsPage() {
 
 function AgentTable({ items }: { items: readonly AgentResource[] }) {
   return (
-    <div className="wide">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Agent</th>
-            <th scope="col">Node</th>
-            <th scope="col">State</th>
-            <th scope="col">Last seen</th>
-            <th scope="col" className="number">
-              Clock
-            </th>
-            <th scope="col">Version</th>
-            <th scope="col">Instances</th>
-          </tr>
-        </thead>
-        <tbody>
-          {items.map((agent) => (
-            <tr key={agent.id}>
-              <th scope="row">{agent.name}</th>
-              <td>{agent.node}</td>
-              <td>
-                {agent.conditions.length === 0 && <Tag tone="good">well</Tag>}
-                {agent.conditions.map((one) => (
-                  <Tag key={one} tone="warn">
-                    {wordsOf(one)}{" "}
-                  </Tag>
-                ))}
-              </td>
-              <td>
-                <Age at={agent.lastSeenAt} />
-              </td>
-              <td className="number">
-                {agent.clockSkewMs < 0 ? "−" : "+"}
-                {msText(Math.abs(agent.clockSkewMs))}
-              </td>
-              <td>{agent.agentVersion}</td>
-              <td>
-                {agent.instances.map((name, index) => (
-                  <span key={name}>
-                    {index > 0 && ", "}
-                    <Link to={instancePath(name)}>{name}</Link>
-                  </span>
-                ))}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table heads={["Agent", "Node", "State", "Last seen", { number: "Clock" }, "Version", "Instances"]}>
+      {items.map((agent) => (
+        <tr key={agent.id}>
+          <th scope="row">{agent.name}</th>
+          <td>{agent.node}</td>
+          <td>
+            {agent.conditions.length === 0 && <Tag tone="good">well</Tag>}
+            {agent.conditions.map((one) => (
+              <Tag key={one} tone="warn">
+                {wordsOf(one)}{" "}
+              </Tag>
+            ))}
+          </td>
+          <td>
+            <Age at={agent.lastSeenAt} />
+          </td>
+          <td className="number">
+            {agent.clockSkewMs < 0 ? "−" : "+"}
+            {msText(Math.abs(agent.clockSkewMs))}
+          </td>
+          <td>{agent.agentVersion}</td>
+          <td>
+            {agent.instances.map((name, index) => (
+              <span key={name}>
+                {index > 0 && ", "}
+                <Link to={instancePath(name)}>{name}</Link>
+              </span>
+            ))}
+          </td>
+        </tr>
+      ))}
+    </Table>
   );
 }

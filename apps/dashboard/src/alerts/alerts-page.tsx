@@ -3,7 +3,7 @@ import { useState } from "react";
 import type { Page } from "../api/types.js";
 import { useEvery, useLoad } from "../api/use-load.js";
 import { SelectField } from "../ui/fields.js";
-import { Age, Curl, Empty, Loading, PageHead, Tag } from "../ui/parts.js";
+import { Age, Curl, Empty, Loading, PageHead, Table, Tag } from "../ui/parts.js";
 import { Link, poolPath, setQuery, useAddress } from "../ui/router.js";
 import { Deliveries } from "./deliveries.js";
 import { Webhooks } from "./webhooks.js";
@@ -58,39 +58,26 @@ function AlertTable({ items }: { items: readonly Alert[] }) {
   if (items.length === 0)
     return <Empty>None. An alert fires when a pool spends its error budget too fast.</Empty>;
   return (
-    <div className="wide">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">State</th>
-            <th scope="col">Pool</th>
-            <th scope="col">What</th>
-            <th scope="col">Began</th>
-            <th scope="col">Ended</th>
-          </tr>
-        </thead>
-        <tbody>
-          {items.map((alert) => (
-            <tr key={alert.id}>
-              <td>
-                <Tag tone={alert.endedAt ? "quiet" : alert.severity === "page" ? "bad" : "warn"}>
-                  {alert.endedAt ? "resolved" : `${alert.severity} fires`}
-                </Tag>
-              </td>
-              <th scope="row">
-                <Link to={poolPath(alert.pool)}>{alert.pool}</Link>
-              </th>
-              <td>
-                <span className="message">{alert.message}</span>
-              </td>
-              <td>
-                <Age at={alert.startedAt} />
-              </td>
-              <td>{alert.endedAt ? <Age at={alert.endedAt} /> : "–"}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table heads={["State", "Pool", "What", "Began", "Ended"]}>
+      {items.map((alert) => (
+        <tr key={alert.id}>
+          <td>
+            <Tag tone={alert.endedAt ? "quiet" : alert.severity === "page" ? "bad" : "warn"}>
+              {alert.endedAt ? "resolved" : `${alert.severity} fires`}
+            </Tag>
+          </td>
+          <th scope="row">
+            <Link to={poolPath(alert.pool)}>{alert.pool}</Link>
+          </th>
+          <td>
+            <span className="message">{alert.message}</span>
+          </td>
+          <td>
+            <Age at={alert.startedAt} />
+          </td>
+          <td>{alert.endedAt ? <Age at={alert.endedAt} /> : "–"}</td>
+        </tr>
+      ))}
+    </Table>
   );
 }

@@ -4,7 +4,7 @@ import type { Page } from "../api/types.js";
 import { useEvery, useLoad } from "../api/use-load.js";
 import { ActionButton } from "../ui/action-dialog.js";
 import { SelectField } from "../ui/fields.js";
-import { Age, Curl, Loading, Tag, type Tone } from "../ui/parts.js";
+import { Age, Curl, Loading, Table, Tag, type Tone } from "../ui/parts.js";
 
 const RELOAD_MS = 10_000;
 const TONES: Readonly<Record<DeliveryState, Tone>> = { pending: "quiet", delivered: "good", dead: "bad" };
@@ -37,48 +37,32 @@ export function Deliveries() {
 function DeliveryTable({ items, onChange }: { items: readonly Delivery[]; onChange: () => void }) {
   if (items.length === 0) return <p className="quiet">None.</p>;
   return (
-    <div className="wide">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">State</th>
-            <th scope="col">Event</th>
-            <th scope="col">Target</th>
-            <th scope="col">Tries</th>
-            <th scope="col">Made</th>
-            <th scope="col">
-              <span className="hidden">Action</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {items.map((one) => (
-            <tr key={one.id}>
-              <td>
-                <Tag tone={TONES[one.state]}>{one.state === "dead" ? "given up" : one.state}</Tag>
-                {one.state !== "delivered" && <Failure delivery={one} />}
-              </td>
-              <th scope="row">{one.event}</th>
-              <td className="long-word">{one.url}</td>
-              <td>
-                {one.tries}
-                {one.nextTryAt && (
-                  <span className="quiet">
-                    , next <Age at={one.nextTryAt} />
-                  </span>
-                )}
-              </td>
-              <td>
-                <Age at={one.createdAt} />
-              </td>
-              <td className="number">
-                {one.state === "dead" && <RetryButton delivery={one} onDone={onChange} />}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table heads={["State", "Event", "Target", "Tries", "Made", { hidden: "Action" }]}>
+      {items.map((one) => (
+        <tr key={one.id}>
+          <td>
+            <Tag tone={TONES[one.state]}>{one.state === "dead" ? "given up" : one.state}</Tag>
+            {one.state !== "delivered" && <Failure delivery={one} />}
+          </td>
+          <th scope="row">{one.event}</th>
+          <td className="long-word">{one.url}</td>
+          <td>
+            {one.tries}
+            {one.nextTryAt && (
+              <span className="quiet">
+                , next <Age at={one.nextTryAt} />
+              </span>
+            )}
+          </td>
+          <td>
+            <Age at={one.createdAt} />
+          </td>
+          <td className="number">
+            {one.state === "dead" && <RetryButton delivery={one} onDone={onChange} />}
+          </td>
+        </tr>
+      ))}
+    </Table>
   );
 }
 

@@ -3,7 +3,7 @@ import { useState } from "react";
 import { useLoad } from "../api/use-load.js";
 import { ActionButton, ActionDialog } from "../ui/action-dialog.js";
 import { TextField } from "../ui/fields.js";
-import { Age, Loading, Tag } from "../ui/parts.js";
+import { Age, Loading, Table, Tag } from "../ui/parts.js";
 import { ShowOnce } from "../ui/show-once.js";
 
 /** The names of WEBHOOK_EVENTS in the contracts; what the controller does not know it refuses. */
@@ -51,47 +51,32 @@ export function Webhooks({ onChange }: { onChange: () => void }) {
 function WebhookTable({ items, onChange }: { items: readonly Webhook[]; onChange: () => void }) {
   if (items.length === 0) return <p className="quiet">Nobody is told of anything yet.</p>;
   return (
-    <div className="wide">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Target</th>
-            <th scope="col">Told of</th>
-            <th scope="col">Pool</th>
-            <th scope="col">Added</th>
-            <th scope="col">
-              <span className="hidden">Action</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {items.map((one) => (
-            <tr key={one.id}>
-              <th scope="row" className="long-word">
-                {one.url}
-                {one.disabledAt && (
-                  <>
-                    {" "}
-                    <Tag tone="bad">answered 410 Gone: nothing is sent</Tag>
-                  </>
-                )}
-              </th>
-              <td>{one.events.length === EVENTS.length ? "everything" : one.events.join(", ")}</td>
-              <td>{one.pool ?? "all"}</td>
-              <td>
-                <Age at={one.createdAt} /> <span className="quiet">by {one.createdBy}</span>
-              </td>
-              <td>
-                <div className="buttons">
-                  <TestButton webhook={one} onDone={onChange} />
-                  <RemoveButton webhook={one} onDone={onChange} />
-                </div>
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table heads={["Target", "Told of", "Pool", "Added", { hidden: "Action" }]}>
+      {items.map((one) => (
+        <tr key={one.id}>
+          <th scope="row" className="long-word">
+            {one.url}
+            {one.disabledAt && (
+              <>
+                {" "}
+                <Tag tone="bad">answered 410 Gone: nothing is sent</Tag>
+              </>
+            )}
+          </th>
+          <td>{one.events.length === EVENTS.length ? "everything" : one.events.join(", ")}</td>
+          <td>{one.pool ?? "all"}</td>
+          <td>
+            <Age at={one.createdAt} /> <span className="quiet">by {one.createdBy}</span>
+          </td>
+          <td>
+            <div className="buttons">
+              <TestButton webhook={one} onDone={onChange} />
+              <RemoveButton webhook={one} onDone={onChange} />
+            </div>
+          </td>
+        </tr>
+      ))}
+    </Table>
   );
 }
 

@@ -7,7 +7,7 @@ import { useLoad } from "../api/use-load.js";
 import { ActionDialog } from "../ui/action-dialog.js";
 import { TextField } from "../ui/fields.js";
 import { ageText, msText, splitText, timeText, wordsOf } from "../ui/format.js";
-import { Empty, Loading, PageHead, Tag, useNow } from "../ui/parts.js";
+import { Empty, Loading, PageHead, Table, Tag, useNow } from "../ui/parts.js";
 import { instancePath, Link } from "../ui/router.js";
 import { FreezeButton } from "./freeze-dialog.js";
 import { EndButton, HoldWords, useHolds } from "./held-line.js";
@@ -191,41 +191,26 @@ function HoldTable({ items }: { items: readonly Hold[] }) {
 function PastTable({ items }: { items: readonly Proposal[] }) {
   if (items.length === 0) return <p className="quiet">None yet.</p>;
   return (
-    <div className="wide">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">When</th>
-            <th scope="col">Instance</th>
-            <th scope="col">Change</th>
-            <th scope="col">Came to</th>
-            <th scope="col">Who</th>
-          </tr>
-        </thead>
-        <tbody>
-          {items.map((one) => (
-            <tr key={one.id}>
-              <td>{timeText(one.createdAt)}</td>
-              <td>
-                <Link to={instancePath(one.instance)}>{one.instance}</Link>
-              </td>
-              <td>
-                <Link to={`/decisions/${one.decision}`}>
-                  {splitText(one.from)} → {splitText(one.to)}
-                </Link>
-              </td>
-              <td>
-                <Tag tone={one.state === "approved" ? "good" : "quiet"}>{wordsOf(one.state)}</Tag>
-              </td>
-              <td>
-                {one.votes
-                  .map(({ actor, comment }) => (comment ? `${actor}: “${comment}”` : actor))
-                  .join(", ")}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table heads={["When", "Instance", "Change", "Came to", "Who"]}>
+      {items.map((one) => (
+        <tr key={one.id}>
+          <td>{timeText(one.createdAt)}</td>
+          <td>
+            <Link to={instancePath(one.instance)}>{one.instance}</Link>
+          </td>
+          <td>
+            <Link to={`/decisions/${one.decision}`}>
+              {splitText(one.from)} → {splitText(one.to)}
+            </Link>
+          </td>
+          <td>
+            <Tag tone={one.state === "approved" ? "good" : "quiet"}>{wordsOf(one.state)}</Tag>
+          </td>
+          <td>
+            {one.votes.map(({ actor, comment }) => (comment ? `${actor}: “${comment}”` : actor)).join(", ")}
+          </td>
+        </tr>
+      ))}
+    </Table>
   );
 }

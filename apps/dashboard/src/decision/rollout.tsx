@@ -3,7 +3,7 @@ import { approvedWords, unmadeWords } from "@fulcrum/contracts/unmade-words.js";
 import { useEvents } from "../api/live.js";
 import { useLoad } from "../api/use-load.js";
 import { allocationText, clockText, msText, wordsOf } from "../ui/format.js";
-import { Problem, Tag, type Tone } from "../ui/parts.js";
+import { Problem, Table, Tag, type Tone } from "../ui/parts.js";
 
 const TONES: Readonly<Partial<Record<ReconfigurationResource["state"], Tone>>> = {
   verified: "good",
@@ -50,34 +50,19 @@ function Steps({ rollout }: { rollout: ReconfigurationResource }) {
         {rollout.attempt > 1 && `, attempt ${rollout.attempt}`}
       </p>
       {rollout.failure && <p className="problem">{rollout.failure}</p>}
-      <div className="wide">
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">At</th>
-              <th scope="col" className="number">
-                After
-              </th>
-              <th scope="col">Rank</th>
-              <th scope="col">Step</th>
-              <th scope="col">What</th>
-            </tr>
-          </thead>
-          <tbody>
-            {rollout.steps.map((step) => (
-              <tr key={`${step.at} ${step.rank} ${step.step} ${step.attempt}`}>
-                <td>{clockText(step.at)}</td>
-                <td className="number">{msText(Date.parse(step.at) - startMs)}</td>
-                <td>{step.rank ?? "all"}</td>
-                <td>{wordsOf(step.step)}</td>
-                <td>
-                  {step.delivered && `delivered ${allocationText(step.delivered)}`} {step.detail}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table heads={["At", { number: "After" }, "Rank", "Step", "What"]}>
+        {rollout.steps.map((step) => (
+          <tr key={`${step.at} ${step.rank} ${step.step} ${step.attempt}`}>
+            <td>{clockText(step.at)}</td>
+            <td className="number">{msText(Date.parse(step.at) - startMs)}</td>
+            <td>{step.rank ?? "all"}</td>
+            <td>{wordsOf(step.step)}</td>
+            <td>
+              {step.delivered && `delivered ${allocationText(step.delivered)}`} {step.detail}
+            </td>
+          </tr>
+        ))}
+      </Table>
     </>
   );
 }

@@ -3,7 +3,7 @@ import { useState } from "react";
 import { useLoad } from "../api/use-load.js";
 import { ActionButton, ActionDialog } from "../ui/action-dialog.js";
 import { SelectField, TextField } from "../ui/fields.js";
-import { Age, Loading, PageHead, Tag } from "../ui/parts.js";
+import { Age, Loading, PageHead, Table, Tag } from "../ui/parts.js";
 import { ShowOnce } from "../ui/show-once.js";
 
 const ROLES = [
@@ -61,41 +61,25 @@ function CreateDialog({ onDone, onClose }: { onDone: (answer: unknown) => void; 
 
 function KeyTable({ items, onChange }: { items: readonly ApiKey[]; onChange: () => void }) {
   return (
-    <div className="wide">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Name</th>
-            <th scope="col">Role</th>
-            <th scope="col">Made</th>
-            <th scope="col">Last used</th>
-            <th scope="col">State</th>
-            <th scope="col">
-              <span className="hidden">Action</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {items.map((key) => (
-            <tr key={key.id}>
-              <th scope="row">{key.name}</th>
-              <td>
-                {key.role}
-                {key.agent && ` of ${key.agent}`}
-              </td>
-              <td>
-                <Age at={key.createdAt} /> <span className="quiet">by {key.createdBy}</span>
-              </td>
-              <td>{key.lastUsedAt ? <Age at={key.lastUsedAt} /> : "never"}</td>
-              <td>{key.revokedAt ? <Tag tone="quiet">revoked</Tag> : <Tag tone="good">in use</Tag>}</td>
-              <td className="number">
-                {key.revokedAt === null && <RevokeButton apiKey={key} onDone={onChange} />}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table heads={["Name", "Role", "Made", "Last used", "State", { hidden: "Action" }]}>
+      {items.map((key) => (
+        <tr key={key.id}>
+          <th scope="row">{key.name}</th>
+          <td>
+            {key.role}
+            {key.agent && ` of ${key.agent}`}
+          </td>
+          <td>
+            <Age at={key.createdAt} /> <span className="quiet">by {key.createdBy}</span>
+          </td>
+          <td>{key.lastUsedAt ? <Age at={key.lastUsedAt} /> : "never"}</td>
+          <td>{key.revokedAt ? <Tag tone="quiet">revoked</Tag> : <Tag tone="good">in use</Tag>}</td>
+          <td className="number">
+            {key.revokedAt === null && <RevokeButton apiKey={key} onDone={onChange} />}
+          </td>
+        </tr>
+      ))}
+    </Table>
   );
 }
 

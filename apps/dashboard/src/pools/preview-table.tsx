@@ -2,7 +2,7 @@ import type { Preview } from "@fulcrum/contracts/preview.js";
 import { useEffect, useState } from "react";
 import { ApiError, send } from "../api/client.js";
 import { splitText } from "../ui/format.js";
-import { Problem } from "../ui/parts.js";
+import { Problem, Table } from "../ui/parts.js";
 import { instancePath, Link } from "../ui/router.js";
 import { deedOf, differenceOf, type PreviewItem, summaryOf } from "./preview-view.js";
 
@@ -52,33 +52,22 @@ function Result({ preview }: { preview: Preview }) {
         <b>{summaryOf(items)}</b> <span className="quiet">{note}</span>
       </p>
       {items.length > 0 && (
-        <div className="wide">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Instance</th>
-                <th scope="col">As it is</th>
-                <th scope="col">With the change</th>
-              </tr>
-            </thead>
-            <tbody>
-              {ordered.map((item) => (
-                <tr key={item.instance}>
-                  <th scope="row">
-                    <Link to={instancePath(item.instance)}>{item.instance}</Link>
-                    <small className="quiet"> {splitText(item.current)}</small>
-                  </th>
-                  <td>
-                    <DecisionWords decision={item.now} />
-                  </td>
-                  <td>
-                    <DecisionWords decision={item.then} isNew={differenceOf(item) !== null} />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table heads={["Instance", "As it is", "With the change"]}>
+          {ordered.map((item) => (
+            <tr key={item.instance}>
+              <th scope="row">
+                <Link to={instancePath(item.instance)}>{item.instance}</Link>
+                <small className="quiet"> {splitText(item.current)}</small>
+              </th>
+              <td>
+                <DecisionWords decision={item.now} />
+              </td>
+              <td>
+                <DecisionWords decision={item.then} isNew={differenceOf(item) !== null} />
+              </td>
+            </tr>
+          ))}
+        </Table>
       )}
     </section>
   );

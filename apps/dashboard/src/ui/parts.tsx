@@ -114,3 +114,45 @@ export function PageHead({ title, children }: { title: string; children?: ReactN
 export function Empty({ children }: { children: ReactNode }) {
   return <p className="empty">{children}</p>;
 }
+
+/** A column's name; `number`: its cells are figures; `hidden`: said to screen readers only, over cells of buttons. */
+type Head = string | { readonly number: string } | { readonly hidden: string };
+
+interface TableProps {
+  readonly heads: readonly Head[];
+  readonly nowrap?: boolean;
+  readonly children: ReactNode;
+}
+
+/** A table that scrolls sideways by itself where the screen is narrow. */
+export function Table({ heads, nowrap, children }: TableProps) {
+  return (
+    <div className="wide">
+      <table className={nowrap ? "nowrap" : undefined}>
+        <thead>
+          <tr>
+            {heads.map((head) => (
+              <HeadCell key={JSON.stringify(head)} head={head} />
+            ))}
+          </tr>
+        </thead>
+        <tbody>{children}</tbody>
+      </table>
+    </div>
+  );
+}
+
+function HeadCell({ head }: { head: Head }) {
+  if (typeof head === "string") return <th scope="col">{head}</th>;
+  if ("hidden" in head)
+    return (
+      <th scope="col">
+        <span className="hidden">{head.hidden}</span>
+      </th>
+    );
+  return (
+    <th scope="col" className="number">
+      {head.number}
+    </th>
+  );
+}

@@ -1,7 +1,6 @@
 /** How long the prompts of each class of requests are, where the engine tells classes. */
 import type { Signal } from "../decision.js";
 import { MAX_WINDOW_CLASSES } from "../nouns.js";
-import type { DemandMemory } from "./demand.js";
 import { promptClasses } from "./prompts.js";
 import type { PromptClass } from "./prompts.js";
 
@@ -12,15 +11,25 @@ export interface PromptAccount {
   readonly promptTokensSq: number;
 }
 
+/** By class, where the engine tells classes; absent until it has. */
+export type ClassAccounts = Readonly<Record<string, PromptAccount>>;
+
+/** What is remembered of prompts: by class, of all of them, and the longest. */
+interface PromptMemory {
+  readonly classes?: ClassAccounts;
+  readonly slow: PromptAccount;
+  readonly maxPromptTokens: number;
+}
+
 /** A class of which fewer are left after decay is forgotten: ten minutes after three arrivals. */
 const LEAST_ARRIVALS = 0.5;
 
 /** The accounts after a signal; nothing where no class was ever told. */
 export function notePrompts(
-  before: DemandMemory["classes"],
+  before: ClassAccounts | undefined,
   latest: Signal,
   tauMs: number,
-): Pick<DemandMemory, "classes"> {
+): { readonly classes?: ClassAccounts } {
   if (latest.classes === undefined && before === undefined) return {};
   const keep = Math.exp(-latest.durationMs / tauMs);
   const found: Record<string, PromptAccount> = {};
@@ -49,7 +58,7 @@ export function notePrompts(
  * request comes.
  */
 export function promptsOf(
-  { classes, slow, maxPromptTokens }: DemandMemory,
+  { classes, slow, maxPromptTokens }: PromptMemory,
   name: string | null,
   besides: readonly string[],
 ): readonly PromptClass[] | null {
@@ -63,11 +72,7 @@ export function promptsOf(
   return promptClasses(mean, meanSq, longest);
 }
 
-function restOf(
-  all: PromptAccount,
-  classes: NonNullable<DemandMemory["classes"]>,
-  besides: readonly string[],
-): PromptAccount {
+function restOf(all: PromptAccount, classes: ClassAccounts, besides: readonly string[]): PromptAccount {
   const less = (pick: (account: PromptAccount) => number) =>
     besides.reduce((rest, name) => {
       const account = classes[name];

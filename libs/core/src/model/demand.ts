@@ -5,7 +5,7 @@
  */
 import type { Signal } from "../decision.js";
 import { notePrompts } from "./class-prompts.js";
-import type { PromptAccount } from "./class-prompts.js";
+import type { ClassAccounts } from "./class-prompts.js";
 import { promptClasses } from "./prompts.js";
 import type { PromptClass } from "./prompts.js";
 
@@ -35,7 +35,7 @@ export interface DemandMemory {
   /** Seconds since the load was last seen to change. */
   readonly steadyS: number;
   /** By class, where the engine tells classes; absent until it has. */
-  readonly classes?: Readonly<Record<string, PromptAccount>>;
+  readonly classes?: ClassAccounts;
 }
 
 const EMPTY: Account = {
